@@ -1,0 +1,1 @@
+"""The GPU backend of Attune: everything that needs tensors, behind a small internal HTTP API."""

@@ -1,0 +1,70 @@
+"""Starts the backend: `python -m gpu_backend --models-dir DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from gpu_backend.config import DEFAULT_CATALOG, ConfigError, EngineConfig, ServerConfig, load_catalog
+from gpu_backend.logs import configure_logging
+from gpu_backend.server.app import create_app
+
+if TYPE_CHECKING:
+    from gpu_backend.server.served_model import ServedModel
+
+
+def main() -> int:
+    options = _parse()
+    configure_logging()
+    try:
+        secret = os.environ.get("ATTUNE_BACKEND_SECRET") or None
+        server = ServerConfig(host=options.host, port=options.port, secret=secret, drain_seconds=options.drain_seconds)
+        engine = EngineConfig(max_num_sequences=options.max_num_sequences, kv_cache_tokens=options.kv_cache_tokens, dtype=options.dtype, device=options.device)
+        specs = load_catalog(options.catalog)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    failed = False
+
+    def load(registry: CollectorRegistry) -> list[ServedModel]:
+        # Imported here, in the loading thread: torch takes seconds to import, and /live should not wait for it.
+        from gpu_backend.engine.metrics import EngineMetrics
+        from gpu_backend.server.served_model import load_served_model
+
+        metrics = EngineMetrics(registry)
+        return [load_served_model(spec, options.models_dir, engine, metrics) for spec in specs]
+
+    def stop_after_failure() -> None:
+        nonlocal failed
+        failed = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    app = create_app(server, load, on_load_failure=stop_after_failure)
+    uvicorn.run(app, host=server.host, port=server.port, log_config=None, access_log=False, timeout_graceful_shutdown=server.drain_seconds)
+    return 1 if failed else 0
+
+
+def _parse() -> argparse.Namespace:
+    server, engine = ServerConfig(), EngineConfig()
+    parser = argparse.ArgumentParser(prog="python -m gpu_backend", description="Attune's GPU backend. The shared secret is read from ATTUNE_BACKEND_SECRET.")
+    parser.add_argument("--host", default=server.host)
+    parser.add_argument("--port", type=int, default=server.port)
+    parser.add_argument("--models-dir", type=Path, required=True, help="where `python -m gpu_backend.prepare` put the models")
+    parser.add_argument("--catalog", type=Path, default=DEFAULT_CATALOG, help="the models.toml to serve")
+    parser.add_argument("--device", default=engine.device, help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default=engine.dtype)
+    parser.add_argument("--max-num-sequences", type=int, default=engine.max_num_sequences, help="how many answers are computed at once")
+    parser.add_argument("--kv-cache-tokens", type=int, default=engine.kv_cache_tokens, help="tokens of context kept for all of them together")
+    parser.add_argument("--drain-seconds", type=int, default=server.drain_seconds, help="how long SIGTERM waits for running answers")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""From tokens of one choice to what its reader sees: text, log-probabilities, and the reason it ended."""
+
+from __future__ import annotations
+
+from gpu_backend.core import Delta, FinishReason, Request, TokenLogprob
+from gpu_backend.decoding.sampling import SamplerState
+from gpu_backend.decoding.stop import StopChecker
+from gpu_backend.tokenizer import IncrementalDecoder, Tokenizer
+
+
+class ChoiceOutput:
+    """Holds back half characters and possible stop strings; log-probabilities travel with the text of their token."""
+
+    def __init__(self, request: Request, choice: int, tokenizer: Tokenizer, end_token_ids: frozenset[int]) -> None:
+        self.sampler = SamplerState.of(request.sampling, choice)
+        self._choice = choice
+        self._params = request.sampling
+        self._end_token_ids = end_token_ids
+        self._decoder = IncrementalDecoder(tokenizer)
+        self._stop = StopChecker(request.sampling.stop)
+        self._pending: list[TokenLogprob] = []
+
+    def push(self, token: TokenLogprob, num_generated: int) -> Delta | None:
+        """The news this token brings; None when all of it is held back."""
+        if token.token_id in self._end_token_ids:
+            return self._finish(FinishReason.STOP)
+        if self._params.logprobs:
+            self._pending.append(token)
+        text = self._stop.push(self._decoder.push(token.token_id))
+        if self._stop.is_stopped:
+            return self._delta(text, FinishReason.STOP)
+        if num_generated >= self._params.max_tokens:
+            return self._finish(FinishReason.LENGTH, text)
+        return self._delta(text, None) if text else None
+
+    def _finish(self, reason: FinishReason, text: str = "") -> Delta:
+        text += self._stop.push(self._decoder.finish())
+        if self._stop.is_stopped:
+            return self._delta(text, FinishReason.STOP)
+        return self._delta(text + self._stop.finish(), reason)
+
+    def _delta(self, text: str, reason: FinishReason | None) -> Delta:
+        logprobs, self._pending = tuple(self._pending), []
+        return Delta(self._choice, text, logprobs, reason)

@@ -1,0 +1,1 @@
+"""Continuous batching: who runs in which step, and the step itself."""

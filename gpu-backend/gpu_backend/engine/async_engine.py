@@ -1,0 +1,92 @@
+"""The engine as the server sees it: a thread that steps while there is work, and one asynchronous stream of events per request."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+from gpu_backend.core import Event, Failed, Finished, Request
+from gpu_backend.engine.engine import Engine
+
+
+class RequestStream:
+    """Events of one request, ending with its terminal event. Leaving early must be followed by `cancel`."""
+
+    def __init__(self, owner: AsyncEngine, request_id: str) -> None:
+        self._owner = owner
+        self._request_id = request_id
+        self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
+
+    def put(self, event: Event) -> None:
+        self._queue.put_nowait(event)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while True:
+            event = await self._queue.get()
+            if event is None:
+                return
+            yield event
+            if isinstance(event, Finished | Failed):
+                return
+
+    def cancel(self) -> None:
+        """Stop the request and end the stream without another event; harmless after its end."""
+        self._owner.cancel(self._request_id)
+        self._queue.put_nowait(None)
+
+
+class AsyncEngine:
+    """Use from one event loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._loop = asyncio.get_running_loop()
+        self._streams: dict[str, RequestStream] = {}
+        self._wake = threading.Event()
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name=f"engine-{engine.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_failing(self) -> bool:
+        return self._engine.is_failing
+
+    def submit(self, request: Request) -> RequestStream:
+        """Admit a request. Raises EngineOverloadedError at once when the queue is full."""
+        stream = RequestStream(self, request.id)
+        self._streams[request.id] = stream
+        try:
+            self._engine.add(request)
+        except BaseException:
+            del self._streams[request.id]
+            raise
+        self._wake.set()
+        return stream
+
+    def cancel(self, request_id: str) -> None:
+        self._streams.pop(request_id, None)
+        self._engine.cancel(request_id)
+
+    def close(self) -> None:
+        """End the thread after its present step."""
+        self._is_closing = True
+        self._wake.set()
+        self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        while not self._is_closing:
+            self._wake.wait()
+            self._wake.clear()
+            while self._engine.has_work and not self._is_closing:
+                events = self._engine.step()
+                if events:
+                    self._loop.call_soon_threadsafe(self._dispatch, events)
+
+    def _dispatch(self, events: list[tuple[str, Event]]) -> None:
+        for request_id, event in events:
+            stream = self._streams.get(request_id)
+            if stream is not None:
+                stream.put(event)
+                if isinstance(event, Finished | Failed):
+                    del self._streams[request_id]

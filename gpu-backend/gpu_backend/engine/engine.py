@@ -1,0 +1,210 @@
+"""Step 6 of a request: one loop of schedule, run, sample; every request that was added ends with exactly one terminal event.
+
+`add` and `cancel` may be called from any thread; `step` belongs to one thread. Sequences change only under the lock, which is free while the model runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from gpu_backend.config import EngineConfig
+from gpu_backend.core import Delta, Event, Failed, Finished, Request, Usage
+from gpu_backend.decoding.output import ChoiceOutput
+from gpu_backend.decoding.sampling import sample
+from gpu_backend.engine.metrics import EngineMetrics
+from gpu_backend.engine.model_runner import ModelRunner
+from gpu_backend.engine.scheduler import Plan, QueueFullError, Scheduler
+from gpu_backend.engine.sequence import Sequence
+from gpu_backend.tokenizer import Tokenizer
+
+logger = logging.getLogger(__name__)
+_MAX_FAILED_STEPS = 3
+
+
+@dataclass(slots=True)
+class _Live:
+    """A request between `add` and its terminal event."""
+
+    request: Request
+    added_s: float
+    sequences: dict[Sequence, ChoiceOutput]
+    num_completion_tokens: int = 0
+    has_first_token: bool = False
+    open_choices: set[int] = field(default_factory=set)
+
+
+class EngineOverloadedError(Exception):
+    """The queue is full; `retry_after_s` is estimated from how fast requests have been finishing."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("the engine's queue is full")
+        self.retry_after_s = retry_after_s
+
+
+class Engine:
+    """Runs one model for many requests at once."""
+
+    def __init__(
+        self,
+        name: str,
+        runner: ModelRunner,
+        tokenizer: Tokenizer,
+        config: EngineConfig,
+        end_token_ids: Iterable[int],
+        metrics: EngineMetrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.num_failed_steps = 0
+        self._runner = runner
+        self._tokenizer = tokenizer
+        self._end_token_ids = frozenset(end_token_ids)
+        self._metrics = metrics
+        self._clock = clock
+        self._scheduler = Scheduler(config)
+        self._live: dict[str, _Live] = {}
+        self._finish_times: deque[float] = deque(maxlen=64)
+        self._lock = threading.Lock()
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._live)
+
+    @property
+    def is_failing(self) -> bool:
+        """Several steps in a row raised: the model itself is broken, not a request."""
+        return self.num_failed_steps >= _MAX_FAILED_STEPS
+
+    @property
+    def num_free_blocks(self) -> int:
+        return self._scheduler.blocks.num_free
+
+    def add(self, request: Request) -> None:
+        """Queue a request. Raises EngineOverloadedError; a duplicate id, or one that the pool can never hold, is a bug of the caller."""
+        num_tokens = len(request.prompt_ids) + request.sampling.max_tokens
+        assert request.prompt_ids and num_tokens <= self.config.num_kv_blocks * self.config.kv_block_size, f"{num_tokens} tokens never fit"
+        with self._lock:
+            assert request.id not in self._live, f"request id {request.id} is already live"
+            sequences = [Sequence.of(request, choice) for choice in range(request.num_choices)]
+            try:
+                self._scheduler.add(sequences)
+            except QueueFullError:
+                self._metrics.requests.labels(self.name, "refused").inc()
+                raise EngineOverloadedError(self._retry_after_s()) from None
+            outputs = {sequence: ChoiceOutput(request, sequence.choice, self._tokenizer, self._end_token_ids) for sequence in sequences}
+            self._live[request.id] = _Live(request, self._clock(), outputs, open_choices=set(range(request.num_choices)))
+            self._metrics.prompt_tokens.labels(self.name).inc(len(request.prompt_ids))
+            self._count_requests()
+
+    def cancel(self, request_id: str) -> bool:
+        """Free everything a request holds; False when it had already ended. No event follows."""
+        with self._lock:
+            if request_id not in self._live:
+                return False
+            self._end(request_id, "cancelled")
+            return True
+
+    def step(self) -> list[tuple[str, Event]]:
+        """Compute one step; -> events in order, each with its request id."""
+        started = self._clock()
+        with self._lock:
+            events = self._expire(started)
+            num_preempted = self._scheduler.num_preemptions
+            plan = self._scheduler.schedule()
+            self._metrics.preemptions.labels(self.name).inc(self._scheduler.num_preemptions - num_preempted)
+        if plan:
+            events += self._run(plan)
+            self._metrics.step.labels(self.name).observe(self._clock() - started)
+        return events
+
+    def _run(self, plan: Plan) -> list[tuple[str, Event]]:
+        try:
+            due, logits_KV = self._runner.run(plan)
+            with self._lock:
+                events = self._advance(plan, due, logits_KV)
+            self.num_failed_steps = 0
+            return events
+        except Exception:
+            # Whatever a step raises, its requests must still get their one terminal event and the loop must live on.
+            logger.exception("engine step failed", extra={"model": self.name})
+            self.num_failed_steps += 1
+            with self._lock:
+                ids = dict.fromkeys(sequence.request.id for sequence, _ in plan.entries())
+                return [self._fail(i, "internal_error", "The model failed while it computed this answer.") for i in ids if i in self._live]
+
+    def _advance(self, plan: Plan, due: list[Sequence], logits_KV: object) -> list[tuple[str, Event]]:
+        """Record what was computed and hand each finished row its token. Sequences cancelled meanwhile are skipped."""
+        for sequence, length in plan.entries():
+            sequence.num_computed += length
+        live = [(row, sequence) for row, sequence in enumerate(due) if sequence.request.id in self._live]
+        if not live:
+            return []
+        outputs = [self._live[sequence.request.id].sequences[sequence] for _, sequence in live]
+        tokens = sample(logits_KV[[row for row, _ in live]], [output.sampler for output in outputs])  # type: ignore[index]
+        self._metrics.generated_tokens.labels(self.name).inc(len(tokens))
+        events: list[tuple[str, Event]] = []
+        for (_, sequence), output, token in zip(live, outputs, tokens, strict=True):
+            sequence.token_ids.append(token.token_id)
+            self._note_token(sequence)
+            delta = output.push(token, sequence.num_generated)
+            if delta is not None:
+                events.append((sequence.request.id, delta))
+                events += self._close_choice(sequence, delta)
+        return events
+
+    def _note_token(self, sequence: Sequence) -> None:
+        live = self._live[sequence.request.id]
+        live.num_completion_tokens += 1
+        if not live.has_first_token:
+            live.has_first_token = True
+            self._metrics.first_token.labels(self.name).observe(self._clock() - live.added_s)
+            self._count_requests()
+
+    def _close_choice(self, sequence: Sequence, delta: Delta) -> list[tuple[str, Event]]:
+        if delta.finish_reason is None:
+            return []
+        self._scheduler.remove(sequence)
+        live = self._live[sequence.request.id]
+        live.open_choices.discard(sequence.choice)
+        if live.open_choices:
+            return []
+        usage = Usage(len(live.request.prompt_ids), live.num_completion_tokens)
+        self._end(sequence.request.id, "finished")
+        return [(sequence.request.id, Finished(usage))]
+
+    def _expire(self, now: float) -> list[tuple[str, Event]]:
+        late = [i for i, live in self._live.items() if live.request.deadline_s is not None and now >= live.request.deadline_s]
+        return [self._fail(i, "deadline_exceeded", "The request did not finish before its deadline.") for i in late]
+
+    def _fail(self, request_id: str, code: str, message: str) -> tuple[str, Event]:
+        self._end(request_id, code)
+        return request_id, Failed(code, message)
+
+    def _end(self, request_id: str, outcome: str) -> None:
+        """The one place where a request stops being live."""
+        live = self._live.pop(request_id)
+        for sequence in live.sequences:
+            if sequence.choice in live.open_choices:
+                self._scheduler.remove(sequence)
+        self._finish_times.append(self._clock())
+        self._metrics.requests.labels(self.name, outcome).inc()
+        self._count_requests()
+
+    def _count_requests(self) -> None:
+        num_running = sum(live.has_first_token for live in self._live.values())
+        self._metrics.running.labels(self.name).set(num_running)
+        self._metrics.waiting.labels(self.name).set(len(self._live) - num_running)
+        self._metrics.free_blocks.labels(self.name).set(self.num_free_blocks)
+
+    def _retry_after_s(self) -> int:
+        """How long the present queue would take at the rate of the last 64 endings, between 1 and 60 seconds."""
+        if len(self._finish_times) < 2:
+            return 5
+        span = max(self._clock() - self._finish_times[0], 1e-3)
+        return min(60, max(1, round(len(self._live) * span / len(self._finish_times))))

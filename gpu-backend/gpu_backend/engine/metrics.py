@@ -1,0 +1,26 @@
+"""What the engine counts, in Prometheus' terms. Labels never hold user data."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class EngineMetrics:
+    """One set per process; every engine labels its samples with its model."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, ["model", *labels], registry=registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(name, text, ["model"], buckets=buckets, registry=registry)
+
+        self.running = Gauge("attune_requests_running", "Requests of which at least one choice is running", ["model"], registry=registry)
+        self.waiting = Gauge("attune_requests_waiting", "Requests that wait for their first step", ["model"], registry=registry)
+        self.free_blocks = Gauge("attune_kv_blocks_free", "Blocks of the key/value pool that nobody holds", ["model"], registry=registry)
+        self.requests = counter("attune_requests_total", "Requests by how they ended", "outcome")
+        self.prompt_tokens = counter("attune_prompt_tokens_total", "Prompt tokens of admitted requests")
+        self.generated_tokens = counter("attune_generated_tokens_total", "Tokens generated")
+        self.preemptions = counter("attune_preemptions_total", "Sequences that gave their blocks back and were computed anew")
+        self.first_token = histogram("attune_time_to_first_token_seconds", "From admission to the first token", (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30))
+        self.step = histogram("attune_step_seconds", "One engine step", (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5))

@@ -1,0 +1,106 @@
+"""Step 7 of a request: decides which sequences run in the next step and with how many tokens. No torch here.
+
+Every step gives each decoding sequence its one token, then fills the token budget with stretches of prompts, oldest first, so that a long prompt
+never stalls running streams. When blocks run out, the youngest running sequence gives its blocks back and is computed anew later.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from gpu_backend.config import EngineConfig
+from gpu_backend.engine.block_manager import BlockManager
+from gpu_backend.engine.sequence import Sequence
+
+
+class QueueFullError(Exception):
+    """No room to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one step computes: one token for each of `decodes`, `length` tokens for each of `prompts`."""
+
+    decodes: list[Sequence] = field(default_factory=list)
+    prompts: list[tuple[Sequence, int]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.decodes or self.prompts)
+
+    def entries(self) -> list[tuple[Sequence, int]]:
+        """All sequences with their token counts, in the order of the flat batch."""
+        return [(sequence, 1) for sequence in self.decodes] + self.prompts
+
+
+class Scheduler:
+    """`running` is ordered by age; `waiting` is first come, first served, with preempted sequences in front."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self.blocks = BlockManager(config.num_kv_blocks, config.kv_block_size)
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+        self.num_preemptions = 0
+
+    def add(self, sequences: list[Sequence]) -> None:
+        """Queue all choices of a request or none. Raises QueueFullError."""
+        if len(self.waiting) + len(sequences) > self._config.max_num_waiting:
+            raise QueueFullError
+        self.waiting.extend(sequences)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forget a sequence that finished, failed or was cancelled, wherever it is."""
+        if sequence in self.running:
+            self.running.remove(sequence)
+        elif sequence in self.waiting:
+            self.waiting.remove(sequence)
+        self.blocks.release(sequence)
+
+    def schedule(self) -> Plan:
+        plan = Plan()
+        num_preempted = self.num_preemptions
+        budget = self._config.max_tokens_per_step - sum(sequence.num_pending == 1 for sequence in self.running)
+        for sequence in list(self.running):
+            if sequence not in self.running:
+                continue
+            length = 1 if sequence.num_pending == 1 else min(sequence.num_pending, budget)
+            if length and self._make_room(sequence, sequence.num_computed + length):
+                if sequence.num_pending == 1:
+                    plan.decodes.append(sequence)
+                else:
+                    plan.prompts.append((sequence, length))
+                    budget -= length
+        if self.num_preemptions == num_preempted:
+            self._admit(plan, budget)
+        return plan
+
+    def _admit(self, plan: Plan, budget: int) -> None:
+        """Start waiting sequences while there is budget, a place in the batch, and room for their tokens and one more block for everyone running."""
+        while self.waiting and budget > 0 and len(self.running) < self._config.max_num_sequences:
+            sequence = self.waiting[0]
+            if self.blocks.num_missing(sequence, len(sequence.token_ids) + 1) + len(self.running) > self.blocks.num_free:
+                return
+            self.waiting.popleft()
+            self.running.append(sequence)
+            length = min(sequence.num_pending, budget)
+            self.blocks.grow(sequence, length)
+            plan.prompts.append((sequence, length))
+            budget -= length
+
+    def _make_room(self, sequence: Sequence, num_tokens: int) -> bool:
+        """Grow a running sequence, preempting younger ones if needed; False when the sequence itself had to give way."""
+        while self.blocks.num_missing(sequence, num_tokens) > self.blocks.num_free:
+            youngest = self.running[-1]
+            self._preempt(youngest)
+            if youngest is sequence:
+                return False
+        self.blocks.grow(sequence, num_tokens)
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        self.blocks.release(sequence)
+        sequence.num_computed = 0
+        self.waiting.appendleft(sequence)
+        self.num_preemptions += 1

@@ -1,0 +1,31 @@
+"""One choice of one request while it waits or runs: its tokens, how many of them are cached, and where. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gpu_backend.core import Request
+
+
+@dataclass(eq=False, slots=True)
+class Sequence:
+    """`token_ids` is the prompt followed by what was generated; the first `num_computed` of them have keys and values in `blocks`."""
+
+    request: Request
+    choice: int
+    token_ids: list[int]
+    num_computed: int = 0
+    blocks: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, request: Request, choice: int) -> Sequence:
+        return cls(request, choice, list(request.prompt_ids))
+
+    @property
+    def num_pending(self) -> int:
+        """Tokens that the next steps must still compute; 1 while decoding."""
+        return len(self.token_ids) - self.num_computed
+
+    @property
+    def num_generated(self) -> int:
+        return len(self.token_ids) - len(self.request.prompt_ids)

@@ -1,0 +1,33 @@
+"""What one forward pass computes: the tokens of all scheduled sequences in one flat list, without padding.
+
+The first `num_decodes` tokens are the newest tokens of that many sequences; the rest are stretches of prompts, one `PromptSpan` each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSpan:
+    """Tokens [start, start+length) of the flat list are positions [kv_length-length, kv_length) of one sequence whose blocks are `blocks_M`."""
+
+    start: int
+    length: int
+    kv_length: int
+    blocks_M: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardBatch:
+    """`mask_BT` is added to the scores of the decoding sequences: 0 where a position exists, -inf in the padding of the block table."""
+
+    token_ids_N: Tensor
+    positions_N: Tensor
+    slots_N: Tensor
+    num_decodes: int
+    decode_blocks_BM: Tensor | None
+    decode_mask_BT: Tensor | None
+    spans: tuple[PromptSpan, ...]

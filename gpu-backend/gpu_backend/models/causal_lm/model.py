@@ -1,0 +1,108 @@
+"""The decoder of the Llama, Qwen2 and Qwen3 families: embed, a loop over layers, logits. What differs between the families is configuration.
+
+Shapes: N tokens of a step in one flat list, H query heads, G key/value heads, D head size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gpu_backend.layers.attention import attend
+from gpu_backend.layers.batch import ForwardBatch
+from gpu_backend.layers.kv_cache import PagedKVCache
+from gpu_backend.layers.linear import Linear
+from gpu_backend.layers.mlp import SwiGLU
+from gpu_backend.layers.norm import RMSNorm
+from gpu_backend.layers.rope import RotaryTable, rotate
+from gpu_backend.models.causal_lm.config import CausalLMConfig
+
+
+class DecoderLayer(nn.Module):
+    """Attention and feed-forward block, each behind a norm and added to the residual stream."""
+
+    def __init__(
+        self,
+        config: CausalLMConfig,
+        *,
+        attention_norm: RMSNorm,
+        qkv: Linear,
+        q_norm: RMSNorm | None,
+        k_norm: RMSNorm | None,
+        output: Linear,
+        mlp_norm: RMSNorm,
+        mlp: SwiGLU,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.attention_norm = attention_norm
+        self.qkv = qkv
+        self.q_norm = q_norm
+        self.k_norm = k_norm
+        self.output = output
+        self.mlp_norm = mlp_norm
+        self.mlp = mlp
+
+    def forward(self, x: Tensor, cos_sin: tuple[Tensor, Tensor], cache: PagedKVCache, index: int, batch: ForwardBatch) -> Tensor:
+        """(N, hidden) -> (N, hidden); keys and values of this step are written to `cache`."""
+        config = self.config
+        qkv = self.qkv(self.attention_norm(x)).view(x.shape[0], -1, config.head_dim)
+        q_NHD, k_NGD, v_NGD = qkv.split((config.num_heads, config.num_kv_heads, config.num_kv_heads), dim=1)
+        if self.q_norm is not None and self.k_norm is not None:
+            q_NHD, k_NGD = self.q_norm(q_NHD), self.k_norm(k_NGD)
+        mixed = attend(rotate(q_NHD, cos_sin), rotate(k_NGD, cos_sin), v_NGD, cache, index, batch)
+        x = x + self.output(mixed)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class CausalLM(nn.Module):
+    """`embed`, `layers` and `compute_logits` are apart so that a caller can stop at an inner layer and ask for its logits."""
+
+    def __init__(self, config: CausalLMConfig, embedding: Tensor, blocks: list[DecoderLayer], final_norm: RMSNorm, head: Linear, rotary: RotaryTable) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = embedding
+        self.blocks = nn.ModuleList(blocks)
+        self.final_norm = final_norm
+        self.head = head
+        self.rotary = rotary
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embedding.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.device
+
+    def new_cache(self, *, num_blocks: int, block_size: int) -> PagedKVCache:
+        config = self.config
+        return PagedKVCache(
+            num_layers=config.num_layers,
+            num_kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+            num_blocks=num_blocks,
+            block_size=block_size,
+            dtype=self.dtype,
+            device=self.device,
+        )
+
+    def embed(self, token_ids_N: Tensor) -> Tensor:
+        """(N,) -> (N, hidden)."""
+        return functional.embedding(token_ids_N, self.embedding)
+
+    def run_layers(self, x: Tensor, start: int, stop: int, cache: PagedKVCache, batch: ForwardBatch) -> Tensor:
+        """Layers start..stop-1 of the residual stream: (N, hidden) -> (N, hidden)."""
+        cos_sin = self.rotary.at(batch.positions_N)
+        for index in range(start, stop):
+            x = self.blocks[index](x, cos_sin, cache, index, batch)
+        return x
+
+    def compute_logits(self, x: Tensor) -> Tensor:
+        """Final norm and head, of any layer's output: (K, hidden) -> (K, V) in float32."""
+        return self.head(self.final_norm(x)).float()
+
+    def forward(self, batch: ForwardBatch, cache: PagedKVCache) -> Tensor:
+        """All layers: -> hidden states (N, hidden) before the final norm."""
+        return self.run_layers(self.embed(batch.token_ids_N), 0, self.config.num_layers, cache, batch)

@@ -1,0 +1,1 @@
+"""HTTP in front of the engine: authentication, parsing, answers and event streams."""

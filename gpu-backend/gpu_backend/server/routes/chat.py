@@ -1,0 +1,129 @@
+"""Step 5 of a request: body in, `engine.submit`, answer or event stream out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from gpu_backend.core import Delta, Failed, Finished, SamplingParams
+from gpu_backend.core import Request as EngineRequest
+from gpu_backend.server.chat_format import ChatFormat, sse
+from gpu_backend.server.errors import BackendError, envelope
+from gpu_backend.server.prompts import check_length, encode_messages
+from gpu_backend.server.schemas import ChatRequest
+from gpu_backend.server.state import model_for
+
+if TYPE_CHECKING:
+    from gpu_backend.engine.async_engine import RequestStream
+    from gpu_backend.server.served_model import ServedModel
+
+router = APIRouter()
+logger = logging.getLogger(__name__)
+_MAX_DEADLINE_MS = 24 * 3600 * 1000
+
+
+@router.post("/internal/chat")
+async def create_chat(request: Request, body: ChatRequest) -> Response:
+    deadline_s = deadline_of(request)
+    model, engine = model_for(request, body.model)
+    prompt_ids = await encode_messages(model, body.messages)
+    max_tokens = check_length(model, len(prompt_ids), body.max_tokens)
+    sampling = _sampling(body, model, max_tokens)
+    engine_request = EngineRequest(id=body.id, prompt_ids=tuple(prompt_ids), sampling=sampling, num_choices=body.n, deadline_s=deadline_s)
+    stream = submit(engine, engine_request)
+    fmt = ChatFormat(body, model)
+    request_id = request.headers.get("x-request-id")
+    log = {"request_id": request_id, "id": body.id, "model": body.model, "prompt_tokens": len(prompt_ids), "stream": body.stream}
+    logger.info("chat admitted", extra=log)
+    if body.stream:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(_events(stream, fmt, request_id), media_type="text/event-stream", headers=headers)
+    return JSONResponse(await _whole(request, stream, fmt))
+
+
+def submit(engine: object, engine_request: EngineRequest) -> RequestStream:
+    """Admit to the engine, or say how long to wait."""
+    from gpu_backend.engine.engine import EngineOverloadedError
+
+    try:
+        return engine.submit(engine_request)  # type: ignore[attr-defined, no-any-return]
+    except EngineOverloadedError as error:
+        message = f"The server's queue is full; try again in {error.retry_after_s} s."
+        raise BackendError("server_is_overloaded", message, retry_after_s=error.retry_after_s) from error
+
+
+async def _events(stream: RequestStream, fmt: ChatFormat, request_id: str | None) -> AsyncIterator[bytes]:
+    """The bytes the caller will see. When the client leaves, this generator is closed and the request cancelled."""
+    try:
+        yield fmt.opening()
+        async for event in stream:
+            if isinstance(event, Delta):
+                yield fmt.chunk(event)
+            elif isinstance(event, Finished):
+                yield fmt.closing(event.usage)
+            else:
+                yield sse(envelope(event.code, event.message, request_id))
+    finally:
+        stream.cancel()
+
+
+async def _whole(request: Request, stream: RequestStream, fmt: ChatFormat) -> dict[str, object]:
+    """Collect the answer, while watching for a client that leaves."""
+
+    async def watch() -> None:
+        while not await request.is_disconnected():
+            await asyncio.sleep(0.25)
+        stream.cancel()
+
+    watcher = asyncio.create_task(watch())
+    deltas: list[Delta] = []
+    try:
+        async for event in stream:
+            if isinstance(event, Delta):
+                deltas.append(event)
+            elif isinstance(event, Failed):
+                raise BackendError(event.code, event.message)
+            else:
+                return fmt.whole(deltas, event.usage)
+        raise BackendError("internal_error", "The client left.")
+    finally:
+        watcher.cancel()
+        stream.cancel()
+
+
+def deadline_of(request: Request) -> float | None:
+    """`x-deadline-ms` on the clock of `time.monotonic`."""
+    header = request.headers.get("x-deadline-ms")
+    if header is None:
+        return None
+    if not header.isascii() or not header.isdigit() or len(header) > 12 or not 0 < int(header) <= _MAX_DEADLINE_MS:
+        raise BackendError("invalid_value", f"x-deadline-ms must be a whole number of milliseconds between 1 and {_MAX_DEADLINE_MS}.", param="x-deadline-ms")
+    return time.monotonic() + int(header) / 1000
+
+
+def _sampling(body: ChatRequest, model: ServedModel, max_tokens: int) -> SamplingParams:
+    bias = {}
+    for key, value in body.logit_bias.items():
+        if not key.isascii() or not key.isdigit() or len(key) > 9 or int(key) >= model.tokenizer.vocab_size:
+            raise BackendError("invalid_value", f"logit_bias: {key[:32]!r} is not a token id of {body.model}.", param="logit_bias")
+        bias[int(key)] = value
+    return SamplingParams(
+        max_tokens=max_tokens,
+        temperature=body.temperature,
+        top_p=body.top_p,
+        top_k=body.top_k,
+        seed=body.seed if body.seed is not None else random.getrandbits(63),
+        stop=tuple(body.stop),
+        frequency_penalty=body.frequency_penalty,
+        presence_penalty=body.presence_penalty,
+        logit_bias=bias,
+        logprobs=body.logprobs,
+        top_logprobs=body.top_logprobs,
+    )

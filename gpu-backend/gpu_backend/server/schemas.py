@@ -1,0 +1,74 @@
+"""Bodies of the internal API, as docs/internal-contract.md describes them. The edge has already said no politely; these bounds are the second lock."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class StrictModel(BaseModel):
+    """Unknown fields are errors: a field that is silently ignored is a bug of the contract."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Message(StrictModel):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str
+
+
+class ChatRequest(StrictModel):
+    id: Annotated[str, Field(min_length=1, max_length=128)]
+    created: int
+    model: str
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=0)] = 0
+    stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=1024)]], Field(max_length=4)] = []
+    seed: int | None = None
+    n: Annotated[int, Field(ge=1, le=128)] = 1
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] = 0
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
+    logit_bias: Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] = {}
+    stream: bool = False
+    include_usage: bool = False
+
+
+class TokenizeRequest(StrictModel):
+    model: str
+    text: str | None = None
+    messages: Annotated[list[Message], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_input(self) -> TokenizeRequest:
+        if (self.text is None) == (self.messages is None):
+            raise ValueError("give either text or messages")
+        return self
+
+
+class TokenizeAnswer(BaseModel):
+    model: str
+    ids: list[int]
+    count: int
+    context_length: int
+
+
+class ModelInfo(BaseModel):
+    id: str
+    created: int
+    owned_by: str
+    revision: str
+    context_length: int
+    capabilities: tuple[str, ...]
+    languages: tuple[str, ...]
+    license: str
+    shutdown_date: str | None
+
+
+class ModelList(BaseModel):
+    data: list[ModelInfo]

@@ -1,0 +1,101 @@
+"""A model that is loaded and ready: its row, tokenizer, template and engine; and how it gets there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gpu_backend.chat_template import ChatTemplate, special_names
+from gpu_backend.config import ConfigError, EngineConfig, ModelSpec
+from gpu_backend.core import Request, SamplingParams
+from gpu_backend.engine.engine import Engine
+from gpu_backend.engine.metrics import EngineMetrics
+from gpu_backend.engine.model_runner import ModelRunner
+from gpu_backend.layers.linear import can_pack
+from gpu_backend.models.causal_lm.gguf_file import GgufFile
+from gpu_backend.models.causal_lm.gguf_tokenizer import build_tokenizer, dump, end_token_ids, tokenizer_config
+from gpu_backend.models.causal_lm.weights import load_causal_lm
+from gpu_backend.tokenizer import Tokenizer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    spec: ModelSpec
+    revision: str
+    context_length: int
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+    engine: Engine
+
+
+def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, metrics: EngineMetrics) -> ServedModel:
+    """Read weights, tokenizer and template, and prove them with one real forward pass. Raises ConfigError, OSError or UnsupportedModelError."""
+    started = time.monotonic()
+    path = spec.folder(models_dir)
+    device = pick_device(config.device)
+    model = load_causal_lm(path, dtype=pick_dtype(config.dtype, device), device=device)
+    tokenizer, template, end_ids = _read_gguf_texts(path) if path.suffix == ".gguf" else _read_folder_texts(path)
+    context_length = model.config.max_positions
+    if config.kv_cache_tokens < context_length:
+        raise ConfigError(f"kv_cache_tokens ({config.kv_cache_tokens}) must hold at least one full context of {spec.id} ({context_length})")
+    engine = Engine(spec.id, ModelRunner(model, config), tokenizer, config, end_ids, metrics)
+    warm_up(engine)
+    logger.info("model loaded", extra={"model": spec.id, "seconds": round(time.monotonic() - started, 2), "device": str(device), "dtype": str(model.dtype)})
+    return ServedModel(spec, _revision(spec, path), context_length, tokenizer, template, engine)
+
+
+def warm_up(engine: Engine) -> None:
+    """One request of two tokens through the whole engine, before anybody waits for it."""
+    engine.add(Request(id="warm-up", prompt_ids=(0, 1, 2), sampling=SamplingParams(max_tokens=2, temperature=0.0)))
+    while engine.has_work:
+        engine.step()
+    if engine.num_failed_steps:
+        raise ConfigError(f"{engine.name}: the first forward pass failed, see the log above")
+
+
+def pick_device(name: str) -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """bfloat16 where the device computes it natively, else float32."""
+    if name != "auto":
+        return torch.bfloat16 if name == "bfloat16" else torch.float32
+    return torch.bfloat16 if device.type == "cuda" or can_pack(torch.bfloat16, device) else torch.float32
+
+
+def _read_folder_texts(folder: Path) -> tuple[Tokenizer, ChatTemplate | None, list[int]]:
+    tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
+    ids: list[int] = []
+    for name in ("generation_config.json", "config.json"):
+        if (folder / name).exists():
+            value = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
+            ids += value if isinstance(value, list) else [value] if value is not None else []
+    return tokenizer, ChatTemplate.from_folder(folder, tokenizer), ids
+
+
+def _read_gguf_texts(path: Path) -> tuple[Tokenizer, ChatTemplate | None, list[int]]:
+    file = GgufFile(path)
+    tokenizer = Tokenizer(dump(build_tokenizer(file)))
+    source = file.field("tokenizer.chat_template")
+    template = ChatTemplate(source, tokenizer, special_names(tokenizer_config(file))) if source else None
+    return tokenizer, template, end_token_ids(file)
+
+
+def _revision(spec: ModelSpec, path: Path) -> str:
+    """Changes whenever the weights may have changed: the declared checksum or revision, else sizes and times of the files."""
+    if spec.sha256 is not None:
+        return spec.sha256[:12]
+    if spec.revision is not None:
+        return spec.revision[:12]
+    files = sorted([path] if path.is_file() else path.glob("*.safetensors"))
+    facts = "".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns};" for file in files)
+    return hashlib.sha256(facts.encode()).hexdigest()[:12]
