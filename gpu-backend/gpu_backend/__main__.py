@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +30,6 @@ def main() -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    failed = False
 
     def load(registry: CollectorRegistry) -> list[ServedModel]:
         # Imported here, in the loading thread: torch takes seconds to import, and /live should not wait for it.
@@ -41,14 +39,11 @@ def main() -> int:
         metrics = EngineMetrics(registry)
         return [load_served_model(spec, options.models_dir, engine, metrics) for spec in specs]
 
-    def stop_after_failure() -> None:
-        nonlocal failed
-        failed = True
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    app = create_app(server, load, on_load_failure=stop_after_failure)
-    uvicorn.run(app, host=server.host, port=server.port, log_config=None, access_log=False, timeout_graceful_shutdown=server.drain_seconds)
-    return 1 if failed else 0
+    app = create_app(server, load, on_load_failure=lambda: setattr(process, "should_exit", True))
+    settings = uvicorn.Config(app, host=server.host, port=server.port, log_config=None, access_log=False, timeout_graceful_shutdown=server.drain_seconds)
+    process = uvicorn.Server(settings)
+    process.run()
+    return 1 if app.state.server.status == "failed" else 0
 
 
 def _parse() -> argparse.Namespace:

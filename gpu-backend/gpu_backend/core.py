@@ -99,3 +99,11 @@ class Failed:
 
 
 Event = Delta | Finished | Failed
+
+
+class EngineOverloadedError(Exception):
+    """The queue is full; `retry_after_s` is estimated from how fast requests have been finishing."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("the engine's queue is full")
+        self.retry_after_s = retry_after_s

@@ -1,6 +1,7 @@
 """Step 6 of a request: one loop of schedule, run, sample; every request that was added ends with exactly one terminal event.
 
-`add` and `cancel` may be called from any thread; `step` belongs to one thread. Sequences change only under the lock, which is free while the model runs.
+`add` and `cancel` may be called from any thread; `step` belongs to one thread. Sequences change only under the lock, which is free while the model
+runs; a cancel that arrives then takes effect when the step is over, because the model may still read the sequence's blocks.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from gpu_backend.config import EngineConfig
-from gpu_backend.core import Delta, Event, Failed, Finished, Request, Usage
+from gpu_backend.core import Delta, EngineOverloadedError, Event, Failed, Finished, Request, Usage
 from gpu_backend.decoding.output import ChoiceOutput
 from gpu_backend.decoding.sampling import sample
 from gpu_backend.engine.metrics import EngineMetrics
@@ -36,14 +37,6 @@ class _Live:
     num_completion_tokens: int = 0
     has_first_token: bool = False
     open_choices: set[int] = field(default_factory=set)
-
-
-class EngineOverloadedError(Exception):
-    """The queue is full; `retry_after_s` is estimated from how fast requests have been finishing."""
-
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__("the engine's queue is full")
-        self.retry_after_s = retry_after_s
 
 
 class Engine:
@@ -71,6 +64,9 @@ class Engine:
         self._live: dict[str, _Live] = {}
         self._finish_times: deque[float] = deque(maxlen=64)
         self._lock = threading.Lock()
+        self._is_computing = False
+        self._cancelled: set[str] = set()
+        self._count_requests()
 
     @property
     def has_work(self) -> bool:
@@ -105,9 +101,12 @@ class Engine:
     def cancel(self, request_id: str) -> bool:
         """Free everything a request holds; False when it had already ended. No event follows."""
         with self._lock:
-            if request_id not in self._live:
+            if request_id not in self._live or request_id in self._cancelled:
                 return False
-            self._end(request_id, "cancelled")
+            if self._is_computing:
+                self._cancelled.add(request_id)
+            else:
+                self._end(request_id, "cancelled")
             return True
 
     def step(self) -> list[tuple[str, Event]]:
@@ -117,6 +116,7 @@ class Engine:
             events = self._expire(started)
             num_preempted = self._scheduler.num_preemptions
             plan = self._scheduler.schedule()
+            self._is_computing = bool(plan)
             self._metrics.preemptions.labels(self.name).inc(self._scheduler.num_preemptions - num_preempted)
         if plan:
             events += self._run(plan)
@@ -127,6 +127,7 @@ class Engine:
         try:
             due, logits_KV = self._runner.run(plan)
             with self._lock:
+                self._apply_cancels()
                 events = self._advance(plan, due, logits_KV)
             self.num_failed_steps = 0
             return events
@@ -135,8 +136,15 @@ class Engine:
             logger.exception("engine step failed", extra={"model": self.name})
             self.num_failed_steps += 1
             with self._lock:
+                self._apply_cancels()
                 ids = dict.fromkeys(sequence.request.id for sequence, _ in plan.entries())
                 return [self._fail(i, "internal_error", "The model failed while it computed this answer.") for i in ids if i in self._live]
+
+    def _apply_cancels(self) -> None:
+        self._is_computing = False
+        for request_id in self._cancelled:
+            self._end(request_id, "cancelled")
+        self._cancelled.clear()
 
     def _advance(self, plan: Plan, due: list[Sequence], logits_KV: object) -> list[tuple[str, Event]]:
         """Record what was computed and hand each finished row its token. Sequences cancelled meanwhile are skipped."""

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from gpu_backend.config import ServerConfig
 from gpu_backend.server import errors
 from gpu_backend.server.auth import require_secret
+from gpu_backend.server.body_limit import BodyLimit
 from gpu_backend.server.routes import chat, health, models, tokenize
 from gpu_backend.server.state import ServerState
 
@@ -31,7 +32,8 @@ def create_app(config: ServerConfig, load: Loader, *, on_load_failure: Callable[
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load(app, load, on_load_failure))
         yield
-        app.state.server.status = "draining"
+        if app.state.server.status == "ready":
+            app.state.server.status = "draining"
         loading.cancel()
         for _, engine in app.state.server.models.values():
             engine.close()
@@ -41,6 +43,7 @@ def create_app(config: ServerConfig, load: Loader, *, on_load_failure: Callable[
     app.state.server = ServerState()
     app.state.registry = CollectorRegistry()
     errors.install(app)
+    app.add_middleware(BodyLimit)
     app.include_router(health.router)
     for router in (chat.router, tokenize.router, models.router):
         app.include_router(router, dependencies=[Depends(require_secret)])

@@ -67,7 +67,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
-        code = {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code, "invalid_value")
+        if error.status_code == 400:
+            return answer(request, BackendError("invalid_json", "The request body could not be parsed as JSON."))
+        code = "method_not_allowed" if error.status_code == 405 else "unknown_url"
         return answer(request, BackendError(code, f"{request.method} {request.url.path} is not an operation of this backend."))
 
     @app.exception_handler(Exception)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from gpu_backend.core import Delta, Failed, Finished, SamplingParams
+from gpu_backend.core import Delta, EngineOverloadedError, Failed, Finished, SamplingParams
 from gpu_backend.core import Request as EngineRequest
 from gpu_backend.server.chat_format import ChatFormat, sse
 from gpu_backend.server.errors import BackendError, envelope
@@ -21,7 +21,7 @@ from gpu_backend.server.schemas import ChatRequest
 from gpu_backend.server.state import model_for
 
 if TYPE_CHECKING:
-    from gpu_backend.engine.async_engine import RequestStream
+    from gpu_backend.engine.async_engine import AsyncEngine, RequestStream
     from gpu_backend.server.served_model import ServedModel
 
 router = APIRouter()
@@ -31,13 +31,13 @@ _MAX_DEADLINE_MS = 24 * 3600 * 1000
 
 @router.post("/internal/chat")
 async def create_chat(request: Request, body: ChatRequest) -> Response:
-    deadline_s = deadline_of(request)
+    deadline_s = _deadline_of(request)
     model, engine = model_for(request, body.model)
     prompt_ids = await encode_messages(model, body.messages)
     max_tokens = check_length(model, len(prompt_ids), body.max_tokens)
     sampling = _sampling(body, model, max_tokens)
     engine_request = EngineRequest(id=body.id, prompt_ids=tuple(prompt_ids), sampling=sampling, num_choices=body.n, deadline_s=deadline_s)
-    stream = submit(engine, engine_request)
+    stream = _submit(engine, engine_request)
     fmt = ChatFormat(body, model)
     request_id = request.headers.get("x-request-id")
     log = {"request_id": request_id, "id": body.id, "model": body.model, "prompt_tokens": len(prompt_ids), "stream": body.stream}
@@ -48,12 +48,10 @@ async def create_chat(request: Request, body: ChatRequest) -> Response:
     return JSONResponse(await _whole(request, stream, fmt))
 
 
-def submit(engine: object, engine_request: EngineRequest) -> RequestStream:
+def _submit(engine: AsyncEngine, engine_request: EngineRequest) -> RequestStream:
     """Admit to the engine, or say how long to wait."""
-    from gpu_backend.engine.engine import EngineOverloadedError
-
     try:
-        return engine.submit(engine_request)  # type: ignore[attr-defined, no-any-return]
+        return engine.submit(engine_request)
     except EngineOverloadedError as error:
         message = f"The server's queue is full; try again in {error.retry_after_s} s."
         raise BackendError("server_is_overloaded", message, retry_after_s=error.retry_after_s) from error
@@ -98,7 +96,7 @@ async def _whole(request: Request, stream: RequestStream, fmt: ChatFormat) -> di
         stream.cancel()
 
 
-def deadline_of(request: Request) -> float | None:
+def _deadline_of(request: Request) -> float | None:
     """`x-deadline-ms` on the clock of `time.monotonic`."""
     header = request.headers.get("x-deadline-ms")
     if header is None:

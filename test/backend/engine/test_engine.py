@@ -1,0 +1,251 @@
+"""The engine's contract on a tiny model: batching, cutting and preemption never change an answer, and every request ends exactly once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_backend.core import (
+    Delta,
+    EngineOverloadedError,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+)
+from gpu_backend.decoding.reference import generate_greedily
+from gpu_backend.engine.engine import Engine
+from support import num_terminal, request, run_dry, text_of, tiny_engine, tiny_model
+
+MODEL = tiny_model()
+PROMPTS = [
+    [1, 2, 3],
+    [5] * 21,
+    [7, 8],
+    [9, 10, 11, 12, 13, 14, 15],
+    [20],
+    [30, 31, 32, 33],
+]
+
+
+def expected(prompt: list[int], max_tokens: int = 8) -> str:
+    return bytes(generate_greedily(MODEL, prompt, max_tokens)).decode("utf-8", errors="replace")
+
+
+def test_cached_equals_uncached() -> None:
+    engine = tiny_engine(MODEL)
+    engine.add(request("r", PROMPTS[1], max_tokens=30))
+    assert text_of(run_dry(engine)["r"]) == expected(PROMPTS[1], 30)
+
+
+def test_batched_equals_single() -> None:
+    engine = tiny_engine(MODEL)
+    for index, prompt in enumerate(PROMPTS):
+        engine.add(request(str(index), prompt))
+    events = run_dry(engine)
+    assert [text_of(events[str(index)]) for index in range(len(PROMPTS))] == [expected(prompt) for prompt in PROMPTS]
+
+
+def test_sampling_with_a_seed_is_the_same_alone_and_in_company() -> None:
+    def run(names: list[str]) -> dict[str, list[Event]]:
+        engine = tiny_engine(MODEL)
+        for name in names:
+            engine.add(request(name, PROMPTS[int(name)], temperature=1.0, seed=5, top_p=0.9))
+        return run_dry(engine)
+
+    together = run(["0", "1", "2", "3"])
+    for name, events in together.items():
+        assert text_of(run([name])[name]) == text_of(events)
+
+
+def test_preemption_changes_no_answer() -> None:
+    engine = tiny_engine(MODEL, kv_cache_tokens=40)
+    for index in range(4):
+        engine.add(request(str(index), PROMPTS[index], max_tokens=16))
+    events = run_dry(engine)
+    assert engine._scheduler.num_preemptions > 0
+    assert [text_of(events[str(index)]) for index in range(4)] == [expected(PROMPTS[index], 16) for index in range(4)]
+    assert engine.num_free_blocks == engine.config.num_kv_blocks
+
+
+def test_choices_share_a_prompt_and_count_it_once() -> None:
+    engine = tiny_engine(MODEL)
+    engine.add(request("r", PROMPTS[0], num_choices=3, temperature=1.0, seed=1))
+    events = run_dry(engine)["r"]
+    texts = [text_of(events, choice) for choice in range(3)]
+    assert len(set(texts)) > 1
+    last = events[-1]
+    assert isinstance(last, Finished) and (
+        last.usage.prompt_tokens,
+        last.usage.completion_tokens,
+    ) == (3, 24)
+
+
+def test_end_token_finishes_with_stop() -> None:
+    first = generate_greedily(MODEL, PROMPTS[0], 1)[0]
+    engine = tiny_engine(MODEL, end_token_ids=(first,))
+    engine.add(request("r", PROMPTS[0]))
+    delta, finished = run_dry(engine)["r"]
+    assert isinstance(delta, Delta) and (delta.text, delta.finish_reason) == (
+        "",
+        FinishReason.STOP,
+    )
+    assert isinstance(finished, Finished) and finished.usage.completion_tokens == 1
+
+
+def test_full_queue_says_so_at_once_and_when_to_come_back() -> None:
+    engine = tiny_engine(MODEL, max_num_waiting=2)
+    engine.add(request("a", [1]))
+    engine.add(request("b", [1]))
+    with pytest.raises(EngineOverloadedError) as caught:
+        engine.add(request("c", [1]))
+    assert 1 <= caught.value.retry_after_s <= 60
+    assert set(run_dry(engine)) == {"a", "b"}
+
+
+def test_deadline_ends_running_and_waiting_requests() -> None:
+    now = [0.0]
+    engine = tiny_engine(MODEL, max_num_sequences=1, clock=lambda: now[0])
+    engine.add(request("running", [1], max_tokens=50, deadline_s=10.0))
+    engine.add(request("waiting", [1], max_tokens=50, deadline_s=10.0))
+    engine.add(request("patient", [1], max_tokens=2))
+    engine.step()
+    now[0] = 10.0
+    events = run_dry(engine)
+    assert events["running"][-1] == events["waiting"][-1] == Failed("deadline_exceeded", "The request did not finish before its deadline.")
+    assert isinstance(events["patient"][-1], Finished)
+    assert engine.num_free_blocks == engine.config.num_kv_blocks
+
+
+def test_cancel_frees_everything_and_sends_nothing_more() -> None:
+    engine = tiny_engine(MODEL)
+    engine.add(request("r", PROMPTS[1], max_tokens=50, num_choices=2))
+    engine.step()
+    engine.step()
+    assert engine.cancel("r") and not engine.cancel("r")
+    assert not engine.has_work and engine.step() == []
+    assert engine.num_free_blocks == engine.config.num_kv_blocks
+
+
+def test_cancel_while_the_model_runs_is_harmless(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = tiny_engine(MODEL)
+    engine.add(request("gone", [1, 2]))
+    engine.add(request("stays", [3, 4]))
+    run = engine._runner.run
+
+    def run_and_cancel(plan: Any) -> Any:
+        engine.cancel("gone")
+        return run(plan)
+
+    monkeypatch.setattr(engine._runner, "run", run_and_cancel)
+    events = run_dry(engine)
+    assert set(events) == {"stays"} and text_of(events["stays"]) == expected([3, 4])
+
+
+def test_a_failing_step_fails_its_requests_and_the_engine_lives_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = tiny_engine(MODEL)
+    engine.add(request("unlucky", [1, 2]))
+
+    def explode(plan: Any) -> Any:
+        raise RuntimeError("secret internal text")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._runner, "run", explode)
+        events = run_dry(engine)
+    (failed,) = events["unlucky"]
+    assert isinstance(failed, Failed) and failed.code == "internal_error" and "secret" not in failed.message
+    engine.add(request("lucky", [1, 2]))
+    assert text_of(run_dry(engine)["lucky"]) == expected([1, 2])
+    assert not engine.is_failing
+
+
+def test_three_failing_steps_mean_the_model_is_broken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = tiny_engine(MODEL)
+    monkeypatch.setattr(engine._runner, "run", lambda plan: 1 / 0)
+    for index in range(3):
+        assert not engine.is_failing
+        engine.add(request(str(index), [1]))
+        run_dry(engine)
+    assert engine.is_failing
+
+
+ACTIONS = st.lists(
+    st.tuples(st.sampled_from(["add", "step", "cancel", "fault"]), st.integers(0, 30)),
+    max_size=40,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ACTIONS)
+def test_every_request_ends_with_exactly_one_terminal_event(
+    actions: list[tuple[str, int]],
+) -> None:
+    """Random arrivals, cancels and faults; a cancelled request ends without an event, since nobody listens any more."""
+    engine = tiny_engine(MODEL, kv_cache_tokens=48, max_num_waiting=5)
+    events: dict[str, list[Event]] = {}
+    accepted: list[str] = []
+    cancelled: set[str] = set()
+    run = engine._runner.run
+    for kind, number in actions:
+        if kind == "add":
+            _try_to_add(engine, accepted, number)
+        elif kind == "cancel" and accepted:
+            name = accepted[number % len(accepted)]
+            if engine.cancel(name):
+                cancelled.add(name)
+        else:
+            engine._runner.run = (lambda plan: 1 / 0) if kind == "fault" else run  # type: ignore[method-assign, assignment]
+            for name, event in engine.step():
+                events.setdefault(name, []).append(event)
+    engine._runner.run = run  # type: ignore[method-assign]
+    for name, rest in run_dry(engine).items():
+        events.setdefault(name, []).extend(rest)
+    for name in accepted:
+        assert num_terminal(events.get(name, [])) == (0 if name in cancelled else 1)
+        if name not in cancelled:
+            assert isinstance(events[name][-1], Finished | Failed)
+    assert engine.num_free_blocks == engine.config.num_kv_blocks
+
+
+def _try_to_add(engine: Engine, accepted: list[str], number: int) -> None:
+    name = str(len(accepted))
+    try:
+        engine.add(
+            request(
+                name,
+                [number] * (1 + number % 20),
+                max_tokens=1 + number % 9,
+                num_choices=1 + number % 3,
+            )
+        )
+        accepted.append(name)
+    except EngineOverloadedError:
+        pass
+
+
+def test_nan_weights_do_not_hang() -> None:
+    model = tiny_model()
+    model.final_norm.weight[0] = float("nan")
+    engine = tiny_engine(model)
+    engine.add(request("r", [1, 2], temperature=1.0, seed=0))
+    assert num_terminal(run_dry(engine)["r"]) == 1
+
+
+def test_the_runner_returns_one_row_per_due_sequence() -> None:
+    engine = tiny_engine(MODEL)
+    engine.add(request("short", [1, 2]))
+    engine.add(request("long", [5] * 40))
+    plan = engine._scheduler.schedule()
+    due, logits_KV = engine._runner.run(plan)
+    assert [item.request.id for item in due] == ["short"]
+    assert logits_KV.shape == (1, MODEL.config.vocab_size) and logits_KV.dtype == torch.float32

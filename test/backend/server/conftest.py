@@ -1,0 +1,110 @@
+"""A real server on a real socket, over a tiny random model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from gpu_backend.chat_template import ChatTemplate
+from gpu_backend.config import EngineConfig, ModelSpec, ServerConfig
+from gpu_backend.engine.engine import Engine
+from gpu_backend.engine.metrics import EngineMetrics
+from gpu_backend.engine.model_runner import ModelRunner
+from gpu_backend.server.app import create_app
+from gpu_backend.server.served_model import ServedModel
+from support import byte_tokenizer, tiny_model
+
+SECRET = "a secret of the tests"
+TEMPLATE = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}<|start|>"
+
+
+def tiny_served_model(registry: CollectorRegistry, **limits: int) -> ServedModel:
+    """Vocabulary: 256 bytes and two control tokens; context 512. It never ends by itself."""
+    config = EngineConfig(
+        **{
+            "max_num_sequences": 4,
+            "kv_cache_tokens": 2048,
+            "max_num_waiting": 8,
+            **limits,
+        }
+    )  # type: ignore[arg-type]
+    tokenizer = byte_tokenizer()
+    model = tiny_model(vocab_size=tokenizer.vocab_size, max_position_embeddings=512)
+    engine = Engine(
+        "tiny",
+        ModelRunner(model, config),
+        tokenizer,
+        config,
+        (),
+        EngineMetrics(registry),
+    )
+    spec = ModelSpec(
+        id="tiny",
+        source="folder",
+        capabilities=("chat",),
+        languages=("en",),
+        license="apache-2.0",
+        owned_by="tests",
+        created=1,
+        path=".",
+        base_folder=Path(),
+    )
+    return ServedModel(spec, "rev1", 512, tokenizer, ChatTemplate(TEMPLATE, tokenizer, {}), engine)
+
+
+@contextmanager
+def serving(app: FastAPI, *, wait_ready: bool = True) -> Iterator[httpx.Client]:
+    """Run `app` under uvicorn in a thread; -> a client that carries the secret."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        _until(lambda: server.started)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}",
+            headers={"x-attune-secret": SECRET},
+            timeout=20,
+            trust_env=False,
+        ) as client:
+            if wait_ready:
+                _until(lambda: client.get("/ready").status_code == 200)
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
+        assert not thread.is_alive()
+
+
+def _until(condition: Callable[[], bool], seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    app = create_app(ServerConfig(secret=SECRET), lambda registry: [tiny_served_model(registry)])
+    with serving(app) as running:
+        yield running
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., httpx.Client]]:
+    """For tests that need a server of their own."""
+    with ExitStack() as stack:
+
+        def enter(app: FastAPI, *, wait_ready: bool = True) -> httpx.Client:
+            return stack.enter_context(serving(app, wait_ready=wait_ready))
+
+        yield enter

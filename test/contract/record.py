@@ -1,0 +1,81 @@
+"""Records the contract's samples from a running backend: `python test/contract/record.py http://127.0.0.1:8788` (secret in ATTUNE_BACKEND_SECRET).
+
+Both sides parse what this writes in their tests, so a change of the contract shows up as a change of these files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+CHAT: dict[str, Any] = {
+    "id": "chatcmpl-01K0000000000000000000CHAT",
+    "created": 1764000000,
+    "model": "smollm2-135m-instruct",
+    "messages": QUESTION,
+    "temperature": 0.0,
+}
+CASES: dict[str, tuple[str, str, dict[str, Any] | None]] = {
+    "chat-answer": ("POST", "/internal/chat", CHAT),
+    "chat-two-choices": ("POST", "/internal/chat", {**CHAT, "n": 2, "temperature": 1.0, "seed": 7, "max_tokens": 5}),
+    "chat-logprobs": ("POST", "/internal/chat", {**CHAT, "logprobs": True, "top_logprobs": 2, "max_tokens": 3}),
+    "chat-stop": ("POST", "/internal/chat", {**CHAT, "stop": [" Paris"]}),
+    "chat-stream": ("POST", "/internal/chat", {**CHAT, "stream": True}),
+    "chat-stream-usage": (
+        "POST",
+        "/internal/chat",
+        {**CHAT, "stream": True, "include_usage": True, "logprobs": True, "top_logprobs": 1, "n": 2, "max_tokens": 3},
+    ),
+    "chat-stream-deadline": ("POST", "/internal/chat", {**CHAT, "stream": True, "max_tokens": 4000, "logit_bias": {"2": -100.0, "0": -100.0}}),
+    "tokenize-text": ("POST", "/internal/tokenize", {"model": CHAT["model"], "text": "naïve <|im_start|>"}),
+    "tokenize-messages": ("POST", "/internal/tokenize", {"model": CHAT["model"], "messages": QUESTION}),
+    "models-list": ("GET", "/internal/models", None),
+    "error-context-length": ("POST", "/internal/chat", {**CHAT, "max_tokens": 9000}),
+    "error-model-not-found": ("POST", "/internal/chat", {**CHAT, "model": "gpt-7"}),
+    "error-invalid-value": ("POST", "/internal/chat", {**CHAT, "temperature": 9.0}),
+    "error-unknown-parameter": ("POST", "/internal/chat", {**CHAT, "surprise": 1}),
+    "error-missing-parameter": ("POST", "/internal/tokenize", {"text": "a"}),
+}
+KEPT_HEADERS = ("content-type", "cache-control", "retry-after", "x-accel-buffering")
+
+
+def main() -> int:
+    base_url = sys.argv[1].rstrip("/")
+    for name, (method, path, body) in CASES.items():
+        sample = _record(base_url, name, method, path, body)
+        (FOLDER / f"{name}.json").write_text(json.dumps(sample, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"{name}: {sample['status']}")
+    return 0
+
+
+def _record(base_url: str, name: str, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    headers = {
+        "content-type": "application/json",
+        "x-request-id": "req_01K0000000000000000000TEST",
+        "x-attune-secret": os.environ.get("ATTUNE_BACKEND_SECRET", ""),
+    }
+    if name == "chat-stream-deadline":
+        headers["x-deadline-ms"] = "400"
+    request = urllib.request.Request(base_url + path, None if body is None else json.dumps(body).encode(), headers, method=method)
+    try:
+        answer = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        answer = error
+    with answer:
+        text = answer.read().decode("utf-8")
+        kept = {key: answer.headers[key] for key in KEPT_HEADERS if key in answer.headers}
+        sample: dict[str, Any] = {"name": name, "request": {"method": method, "path": path, "body": body}, "status": answer.status, "headers": kept}
+    if kept.get("content-type", "").startswith("text/event-stream"):
+        return {**sample, "events": [block.removeprefix("data: ") for block in text.split("\n\n") if block]}
+    return {**sample, "body": json.loads(text)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
