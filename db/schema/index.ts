@@ -1,0 +1,4 @@
+// Every table, under one name each.
+export { apiKeys } from './api-keys';
+export { chatCompletions } from './chat-completions';
+export { projects } from './projects';

@@ -1,0 +1,57 @@
+// Step 1 of a request, and the table of contents of the edge: middleware in order, then one line per operation.
+import { OpenAPIHono } from '@hono/zod-openapi';
+import type { App, AppEnv, Services } from './context';
+import { cors } from './middleware/cors';
+import { requestId } from './middleware/request-id';
+import { services } from './middleware/services';
+import { timing } from './middleware/timing';
+import { onError } from './on-error';
+import { registerCreateChatCompletion } from './routes/chat-completions/create-chat-completion';
+import { registerDeleteChatCompletion } from './routes/chat-completions/delete-chat-completion';
+import { registerReadChatCompletion } from './routes/chat-completions/read-chat-completion';
+import { registerReadDocs } from './routes/docs/read-docs';
+import { registerReadErrorDocs } from './routes/docs/read-error-docs';
+import { registerReadOpenapi } from './routes/docs/read-openapi';
+import { registerReadHealth } from './routes/health/read-health';
+import { registerReadReadiness } from './routes/health/read-readiness';
+import { registerListModels } from './routes/models/list-models';
+import { registerReadModel } from './routes/models/read-model';
+import { answerUnknownPaths } from './routes/unknown-paths';
+import { registerCreateTokenization } from './routes/tokenize/create-tokenization';
+import { toValidationError } from './validation';
+
+/** The whole edge; `overrides` replaces single services in tests. */
+export function createApp(overrides: Partial<Services> = {}): App {
+  const app: App = new OpenAPIHono<AppEnv>({
+    defaultHook: (result) => {
+      if (!result.success) throw toValidationError(result.error, 'data' in result ? result.data : undefined);
+    },
+  });
+  app.onError(onError);
+
+  // Body limit and key come next, with each route (api-route.ts).
+  app.use(timing());
+  app.use(requestId());
+  app.use(cors());
+  app.use(services(overrides));
+
+  // health
+  registerReadHealth(app);
+  registerReadReadiness(app);
+  // models
+  registerListModels(app);
+  registerReadModel(app);
+  // chat completions
+  registerCreateChatCompletion(app);
+  registerReadChatCompletion(app);
+  registerDeleteChatCompletion(app);
+  // tokenize
+  registerCreateTokenization(app);
+  // docs
+  registerReadOpenapi(app);
+  registerReadDocs(app);
+  registerReadErrorDocs(app);
+
+  answerUnknownPaths(app);
+  return app;
+}

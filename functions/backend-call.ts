@@ -1,0 +1,33 @@
+// What goes with a call to the backend, read from the request it is made for.
+import type { Context } from 'hono';
+import type { AppEnv } from './context';
+import { ApiError } from './errors';
+import type { BackendCall } from './services/backend';
+
+export const DEFAULT_DEADLINE_MS = 600_000;
+export const MAX_DEADLINE_MS = 3_600_000;
+
+/** The caller's `x-deadline-ms`, or ten minutes. */
+function readDeadlineMs(c: Context<AppEnv>): number {
+  const text = c.req.header('x-deadline-ms');
+  if (text === undefined) return DEFAULT_DEADLINE_MS;
+  const deadlineMs = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+  if (deadlineMs < 1 || deadlineMs > MAX_DEADLINE_MS) {
+    const message = `The header 'x-deadline-ms' must be a whole number from 1 to ${MAX_DEADLINE_MS}.`;
+    throw new ApiError('invalid_value', message, { param: 'x-deadline-ms' });
+  }
+  return deadlineMs;
+}
+
+/** `maxMs` shortens the deadline of calls that have no business taking long. */
+export function backendCall(c: Context<AppEnv>, maxMs: number = MAX_DEADLINE_MS): BackendCall {
+  const traceparent = c.req.header('traceparent');
+  return {
+    requestId: c.var.requestId,
+    deadlineMs: Math.min(readDeadlineMs(c), maxMs),
+    traceparent: /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(traceparent ?? '')
+      ? traceparent
+      : undefined,
+    signal: c.req.raw.signal,
+  };
+}

@@ -1,0 +1,35 @@
+// What travels with a request: the types of the context's variables and of the services.
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import type { Backend } from './services/backend';
+import type { ChatCompletionStore } from './services/chat-completions';
+import type { ApiKey, KeyStore } from './services/keys';
+import type { ModelCatalog } from './services/models';
+
+/** Everything a handler may call; made once per isolate, replaced in tests by createApp's overrides. */
+export interface Services {
+  backend: Backend;
+  keys: KeyStore;
+  models: ModelCatalog;
+  chatCompletions: ChatCompletionStore;
+  /** Time between `: keep-alive` comments in a stream. */
+  keepAliveMs: number;
+  /** Time of silence in a stream until an empty comment; Infinity for none. */
+  probeMs: number;
+}
+
+/** Hono's type parameters for this app. */
+export interface AppEnv {
+  Bindings: object;
+  Variables: {
+    requestId: string;
+    acceptedAtMs: number;
+    services: Services;
+    /** Set by the auth middleware on every operation that is not public. */
+    key: ApiKey;
+    /** Milliseconds by part of the work, for `Server-Timing`. */
+    timings: Record<string, number>;
+  };
+}
+
+/** The app as routes see it, when they register themselves. */
+export type App = OpenAPIHono<AppEnv>;

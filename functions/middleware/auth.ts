@@ -1,0 +1,33 @@
+// Step 2 of a request: finds the API key, by its keyed hash, and checks its scope.
+import type { Context } from 'hono';
+import { createMiddleware } from 'hono/factory';
+import type { AppEnv } from '../context';
+import { ApiError } from '../errors';
+import type { Scope } from '../services/keys';
+import { timed } from './timing';
+
+/** What an operation asks of its caller: nothing, any valid key, or a key with this scope. */
+export type Access = 'public' | 'any_key' | Scope;
+
+export const requireKey = (access: Exclude<Access, 'public'>) =>
+  createMiddleware<AppEnv>(async function requireKey(c, next) {
+    const secret = readSecret(c);
+    const key = secret === undefined ? undefined : await timed(c, 'auth', c.var.services.keys.verify(secret));
+    if (key === undefined) {
+      // One answer for every reason, so that nobody learns which keys exist.
+      const message =
+        "Incorrect API key provided. Send a valid key as 'Authorization: Bearer KEY' or in 'x-api-key'.";
+      throw new ApiError('invalid_api_key', message, { headers: { 'www-authenticate': 'Bearer' } });
+    }
+    if (access !== 'any_key' && !key.scopes.includes(access)) {
+      const message = `This API key lacks the scope '${access}', which the operation needs.`;
+      throw new ApiError('insufficient_scope', message);
+    }
+    c.set('key', key);
+    await next();
+  });
+
+function readSecret(c: Context<AppEnv>): string | undefined {
+  const bearer = /^bearer +(\S+) *$/i.exec(c.req.header('authorization') ?? '');
+  return bearer?.[1] ?? c.req.header('x-api-key');
+}

@@ -1,0 +1,35 @@
+// Hands a request what it may call: database, store, backend.
+import { createMiddleware } from 'hono/factory';
+import type { AppEnv, Services } from '../context';
+import { type Env, parseEnv } from '../env';
+import { HttpBackend } from '../services/backend';
+import { D1R2ChatCompletionStore } from '../services/chat-completions';
+import { D1KeyStore } from '../services/keys';
+import { CachedModelCatalog } from '../services/models';
+
+const KEEP_ALIVE_MS = 15_000;
+
+/** Makes the services from the environment; `overrides` replaces single ones in tests. */
+export const services = (overrides: Partial<Services>) => {
+  const made = new WeakMap<Env, Services>();
+  return createMiddleware<AppEnv>(async function services(c, next) {
+    const env = parseEnv(c.env);
+    const existing = made.get(env) ?? createServices(env, overrides);
+    made.set(env, existing);
+    c.set('services', existing);
+    await next();
+  });
+};
+
+function createServices(env: Env, overrides: Partial<Services>): Services {
+  const backend = overrides.backend ?? new HttpBackend({ url: env.BACKEND_URL, secret: env.BACKEND_SECRET });
+  return {
+    keys: new D1KeyStore(env.DB, env.KEY_PEPPER),
+    models: new CachedModelCatalog(backend),
+    chatCompletions: new D1R2ChatCompletionStore(env.DB, env.STORE),
+    keepAliveMs: KEEP_ALIVE_MS,
+    probeMs: env.STREAM_PROBE_MS === 0 ? Infinity : env.STREAM_PROBE_MS,
+    ...overrides,
+    backend,
+  };
+}

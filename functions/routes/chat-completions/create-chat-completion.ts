@@ -1,0 +1,73 @@
+// Step 3 of a request: POST /v1/chat/completions, one answer, whole or token by token.
+import { z } from '@hono/zod-openapi';
+import { BACKEND_ERRORS, createApiRoute } from '../../api-route';
+import type { App } from '../../context';
+import { backendCall } from '../../backend-call';
+import { newId } from '../../lib/id';
+import { toUnixSeconds } from '../../lib/time';
+import { timed } from '../../middleware/timing';
+import { ChatCompletionSchema } from '../../schemas/chat-completion';
+import { CreateChatCompletionSchema } from '../../schemas/create-chat-completion';
+import { streamChatCompletion } from './stream-chat-completion';
+import { toChatCall } from './to-chat-call';
+
+const MAX_BODY_BYTES = 1024 * 1024;
+
+const EventStreamSchema = z.string().openapi({
+  description:
+    'Server-sent events: `ChatCompletionChunk` objects, then `[DONE]`; or one event with an `Error` object.',
+  // OpenAPI 3.1 cannot say what the events of a stream are; this names their schema for tools that look.
+  'x-event-schema': { $ref: '#/components/schemas/ChatCompletionChunk' },
+});
+
+const route = createApiRoute({
+  method: 'post',
+  path: '/v1/chat/completions',
+  operationId: 'createChatCompletion',
+  tags: ['Chat'],
+  summary: 'Create a chat completion',
+  description:
+    "OpenAI's chat completions. With `stream: true` the answer comes as server-sent events, with a comment every 15 seconds while there is nothing to say.",
+  access: 'chat:write',
+  maxBodyBytes: MAX_BODY_BYTES,
+  request: {
+    body: {
+      required: true,
+      content: {
+        'application/json': {
+          schema: CreateChatCompletionSchema,
+          example: {
+            model: 'smollm2-135m-instruct',
+            messages: [{ role: 'user', content: 'What is the capital of France?' }],
+            stream: true,
+          },
+        },
+      },
+    },
+  },
+  responses: {
+    200: {
+      description: 'The answer, or with `stream: true` the events that make it up.',
+      content: {
+        'application/json': { schema: ChatCompletionSchema },
+        'text/event-stream': { schema: EventStreamSchema },
+      },
+    },
+  },
+  errors: ['model_not_found', 'context_length_exceeded', ...BACKEND_ERRORS],
+});
+
+export function registerCreateChatCompletion(app: App): void {
+  app.openapi(route, async (c) => {
+    const body = c.req.valid('json');
+    const chat = toChatCall(body, newId('chatCompletion'), toUnixSeconds(c.var.acceptedAtMs));
+    if (body.stream === true) return streamChatCompletion(c, body, chat);
+
+    const completion = await timed(c, 'backend', c.var.services.backend.chat(chat, backendCall(c)));
+    if (body.store === true) {
+      const stored = { ...completion, metadata: body.metadata ?? {} };
+      await c.var.services.chatCompletions.save(c.var.key.projectId, stored);
+    }
+    return c.json(completion, 200);
+  });
+}

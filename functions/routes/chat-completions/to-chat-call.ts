@@ -1,0 +1,26 @@
+// Translates OpenAI's parameters into the backend's: one name each, every default filled in.
+import { toPlainMessage } from '../../schemas/chat-message';
+import type { CreateChatCompletion } from '../../schemas/create-chat-completion';
+import type { ChatCall } from '../../services/backend';
+
+/** The backend's body for a validated request. */
+export function toChatCall(body: CreateChatCompletion, id: string, created: number): ChatCall {
+  return {
+    id,
+    created,
+    model: body.model,
+    messages: body.messages.map(toPlainMessage),
+    max_tokens: body.max_completion_tokens ?? body.max_tokens ?? null,
+    temperature: body.temperature ?? 1,
+    top_p: body.top_p ?? 1,
+    stop: typeof body.stop === 'string' ? [body.stop] : (body.stop ?? []),
+    seed: body.seed ?? null,
+    n: body.n ?? 1,
+    logprobs: body.logprobs ?? false,
+    top_logprobs: body.top_logprobs ?? 0,
+    frequency_penalty: body.frequency_penalty ?? 0,
+    presence_penalty: body.presence_penalty ?? 0,
+    logit_bias: body.logit_bias ?? {},
+    include_usage: body.stream_options?.include_usage ?? false,
+  };
+}

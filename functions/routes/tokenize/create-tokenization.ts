@@ -1,0 +1,53 @@
+// POST /v1/tokenize: the token ids of a text or of messages.
+import { BACKEND_ERRORS, createApiRoute } from '../../api-route';
+import type { App } from '../../context';
+import { backendCall } from '../../backend-call';
+import { timed } from '../../middleware/timing';
+import { toPlainMessage } from '../../schemas/chat-message';
+import { CreateTokenizationSchema, TokenizationSchema } from '../../schemas/tokenization';
+
+const MAX_BODY_BYTES = 1024 * 1024;
+const TIMEOUT_MS = 60_000;
+
+const route = createApiRoute({
+  method: 'post',
+  path: '/v1/tokenize',
+  operationId: 'createTokenization',
+  tags: ['Tokens'],
+  summary: 'Count tokens',
+  description:
+    "The ids and the number of tokens of a text, or of messages with the model's template around them. Text never yields control tokens.",
+  access: 'chat:write',
+  maxBodyBytes: MAX_BODY_BYTES,
+  request: {
+    body: { required: true, content: { 'application/json': { schema: CreateTokenizationSchema } } },
+  },
+  responses: {
+    200: {
+      description: 'The tokens.',
+      content: {
+        'application/json': {
+          schema: TokenizationSchema,
+          example: {
+            object: 'tokenization',
+            model: 'smollm2-135m-instruct',
+            ids: [504, 3575, 282, 4649, 314, 7042, 30],
+            count: 7,
+            context_length: 8192,
+          },
+        },
+      },
+    },
+  },
+  errors: ['model_not_found', 'context_length_exceeded', ...BACKEND_ERRORS],
+});
+
+export function registerCreateTokenization(app: App): void {
+  app.openapi(route, async (c) => {
+    const { model, text, messages } = c.req.valid('json');
+    const input = messages ? { messages: messages.map(toPlainMessage) } : { text: text ?? '' };
+    const call = backendCall(c, TIMEOUT_MS);
+    const tokens = await timed(c, 'backend', c.var.services.backend.tokenize({ model, ...input }, call));
+    return c.json({ object: 'tokenization' as const, ...tokens }, 200);
+  });
+}

@@ -1,0 +1,4 @@
+// The GPU backend, as the rest of the edge sees it.
+export { HttpBackend } from './http';
+export type { Backend, BackendCall, ChatCall, Readiness, TokenizeCall } from './interface';
+export { relayEvents, type RelayOptions } from './relay';

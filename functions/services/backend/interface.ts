@@ -1,0 +1,55 @@
+// What the edge asks of a backend, whichever driver answers.
+import type { ChatCompletion } from '../../schemas/chat-completion';
+import type { ModelInfo } from '../../schemas/model';
+import type { TokenCount } from '../../schemas/tokenization';
+
+/** What goes with every call: who asks, how long there is, and the signal of a caller who left. */
+export interface BackendCall {
+  requestId: string;
+  deadlineMs: number;
+  traceparent: string | undefined;
+  signal: AbortSignal;
+}
+
+interface PlainMessage {
+  role: string;
+  content: string;
+}
+
+/** The body of `/internal/chat`, without `stream`, which the method says. */
+export interface ChatCall {
+  id: string;
+  created: number;
+  model: string;
+  messages: PlainMessage[];
+  max_tokens: number | null;
+  temperature: number;
+  top_p: number;
+  stop: string[];
+  seed: number | null;
+  n: number;
+  logprobs: boolean;
+  top_logprobs: number;
+  frequency_penalty: number;
+  presence_penalty: number;
+  logit_bias: Record<string, number>;
+  include_usage: boolean;
+}
+
+/** The body of `/internal/tokenize`. */
+export type TokenizeCall = { model: string } & ({ text: string } | { messages: PlainMessage[] });
+
+export interface Readiness {
+  status: 'ready' | 'loading' | 'draining' | 'failed';
+  models: { id: string; revision: string }[];
+}
+
+/** All methods reject with ApiError only; an answer that is not valid is one, too. */
+export interface Backend {
+  readiness(call: BackendCall): Promise<Readiness>;
+  listModels(call: BackendCall): Promise<ModelInfo[]>;
+  chat(body: ChatCall, call: BackendCall): Promise<ChatCompletion>;
+  /** The bytes of the event stream, as the backend sends them. */
+  streamChat(body: ChatCall, call: BackendCall): Promise<ReadableStream<Uint8Array>>;
+  tokenize(body: TokenizeCall, call: BackendCall): Promise<TokenCount>;
+}

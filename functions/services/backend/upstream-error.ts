@@ -1,0 +1,70 @@
+// Turns what a backend answers instead of a result into an error that callers may see.
+import { z } from 'zod';
+import { ApiError, ERRORS, isErrorCode } from '../../errors';
+
+const EnvelopeSchema = z.object({
+  error: z.object({
+    message: z.string().min(1),
+    code: z.string(),
+    param: z.string().nullish(),
+  }),
+});
+
+// These say something about the caller's request to the edge, which the backend cannot know.
+const EDGE_ONLY = new Set([
+  'invalid_json',
+  'invalid_api_key',
+  'insufficient_scope',
+  'unknown_url',
+  'method_not_allowed',
+  'unsupported_media_type',
+]);
+
+const MAX_RETRY_AFTER_SECONDS = 60;
+
+/** The fixed error for an answer that does not follow the contract; its text is for the log only. */
+export function invalidResponse(cause: unknown): ApiError {
+  return new ApiError('upstream_invalid_response', 'The backend gave an invalid answer.', { cause });
+}
+
+/** The fixed error for a backend that cannot be reached. */
+export function backendUnavailable(cause: unknown): ApiError {
+  const message = 'The backend is unavailable right now. Please retry your request.';
+  return new ApiError('backend_unavailable', message, { cause });
+}
+
+/** The error that an envelope states; undefined when it is none that the backend may state. */
+export function readEnvelope(value: unknown, retryAfter?: string | null): ApiError | undefined {
+  const parsed = EnvelopeSchema.safeParse(value);
+  if (!parsed.success) return undefined;
+  const { code, message, param } = parsed.data.error;
+  if (!isErrorCode(code) || EDGE_ONLY.has(code)) return undefined;
+  const seconds = Number(retryAfter ?? NaN);
+  return new ApiError(code, message, {
+    param: param ?? null,
+    ...(Number.isInteger(seconds) && seconds > 0
+      ? { retryAfterSeconds: Math.min(seconds, MAX_RETRY_AFTER_SECONDS) }
+      : {}),
+  });
+}
+
+/** The error behind an answer with an error status. */
+export function readErrorResponse(status: number, text: string, retryAfter: string | null): ApiError {
+  if (status === 401) {
+    const message = 'The edge could not authenticate to its backend.';
+    return new ApiError('upstream_auth_error', message);
+  }
+  const error = readEnvelope(parseJson(text), retryAfter);
+  return error !== undefined && ERRORS[error.code].status === status
+    ? error
+    : invalidResponse(`status ${status}: ${text.slice(0, 500)}`);
+}
+
+/** JSON or undefined: whether the value is right is for a schema to say. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,33 @@
+// Verifies API keys against D1: one hash, one indexed read, no write.
+import { eq } from 'drizzle-orm';
+import { drizzle } from 'drizzle-orm/d1';
+import { apiKeys } from '../../../db/schema';
+import { equalInConstantTime } from '../../lib/hash';
+import { hashKey, hasKeyForm } from './format';
+import type { ApiKey, KeyStore } from './interface';
+import { SCOPES } from './scopes';
+
+export class D1KeyStore implements KeyStore {
+  readonly #db;
+  readonly #pepper: string;
+
+  constructor(database: D1Database, pepper: string) {
+    this.#db = drizzle(database);
+    this.#pepper = pepper;
+  }
+
+  async verify(secret: string): Promise<ApiKey | undefined> {
+    if (!hasKeyForm(secret)) return undefined;
+    const { hash, lookup } = await hashKey(this.#pepper, secret);
+    const rows = await this.#db.select().from(apiKeys).where(eq(apiKeys.lookup, lookup));
+    const row = rows.find((candidate) => equalInConstantTime(candidate.hash, hash));
+    if (row === undefined || row.disabledAtMs !== null) return undefined;
+    if (row.expiresAtMs !== null && row.expiresAtMs <= Date.now()) return undefined;
+    return {
+      id: row.id,
+      projectId: row.projectId,
+      // A scope that a later version wrote and this one does not know grants nothing.
+      scopes: SCOPES.filter((scope) => row.scopes.includes(scope)),
+    };
+  }
+}

@@ -1,0 +1,17 @@
+// The form of an API key and what is stored of it.
+import { hmacSha256, toHex } from '../../lib/hash';
+
+// 32 random bytes are 43 characters of base64url.
+const KEY_FORM = /^att_(?:test|live)_[A-Za-z0-9_-]{43}$/;
+const LOOKUP_LENGTH = 16;
+
+/** True when a secret could be one of our keys, so that nothing else costs a hash and a query. */
+export function hasKeyForm(secret: string): boolean {
+  return KEY_FORM.test(secret);
+}
+
+/** The keyed hash of a secret, and its start, by which the row is found. */
+export async function hashKey(pepper: string, secret: string) {
+  const hash = toHex(await hmacSha256(pepper, secret));
+  return { hash, lookup: hash.slice(0, LOOKUP_LENGTH) };
+}

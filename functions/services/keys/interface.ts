@@ -1,0 +1,14 @@
+// What the rest of the edge needs to know about API keys.
+import type { Scope } from './scopes';
+
+/** A key that may be used now. */
+export interface ApiKey {
+  id: string;
+  projectId: string;
+  scopes: readonly Scope[];
+}
+
+export interface KeyStore {
+  /** The key behind a secret; undefined when it is unknown, malformed, expired or disabled. */
+  verify(secret: string): Promise<ApiKey | undefined>;
+}

@@ -1,0 +1,9 @@
+// What the rest of the edge needs to know about models.
+import type { ModelInfo } from '../../schemas/model';
+import type { BackendCall } from '../backend';
+
+export interface ModelCatalog {
+  list(call: BackendCall): Promise<ModelInfo[]>;
+  /** Rejects with `model_not_found`. */
+  read(id: string, call: BackendCall): Promise<ModelInfo>;
+}

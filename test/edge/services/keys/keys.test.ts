@@ -1,0 +1,86 @@
+// What set-up writes into the database is what the edge accepts, and nothing secret is stored.
+import { describe, expect, it } from 'vitest';
+import { D1KeyStore, hashKey, SCOPES } from '../../../../functions/services/keys';
+import {
+  ALL_SCOPES,
+  createApiKey,
+  DEVELOPMENT_KEY_ID,
+  DEVELOPMENT_PROJECT_ID,
+  seedSql,
+} from '../../../../scripts/lib/dev-key.mjs';
+import { bindings } from '../../../support/bindings';
+import { makeKey } from '../../../support/harness';
+
+const store = new D1KeyStore(bindings.DB, bindings.KEY_PEPPER);
+
+async function run(sql: string): Promise<void> {
+  for (const statement of sql.trim().split('\n')) await bindings.DB.prepare(statement).run();
+}
+
+describe('keys made by set-up', () => {
+  it('are accepted with all scopes', async () => {
+    const key = createApiKey({ pepper: bindings.KEY_PEPPER });
+    await run(seedSql({ key }));
+    expect(await store.verify(key.key)).toEqual({
+      id: DEVELOPMENT_KEY_ID,
+      projectId: DEVELOPMENT_PROJECT_ID,
+      scopes: [...SCOPES],
+    });
+  });
+
+  it('replace the former one when the seed runs again', async () => {
+    const [first, second] = [1, 2].map(() => createApiKey({ pepper: bindings.KEY_PEPPER }));
+    for (const key of [first, second, second]) await run(seedSql({ key: key! }));
+    expect(await store.verify(first!.key)).toBeUndefined();
+    expect((await store.verify(second!.key))?.id).toBe(DEVELOPMENT_KEY_ID);
+  });
+
+  it('know the same scopes and hash as the edge', async () => {
+    expect(ALL_SCOPES).toEqual([...SCOPES]);
+    const made = createApiKey({ pepper: 'p', environment: 'live' });
+    expect(made.key).toMatch(/^att_live_[\w-]{43}$/);
+    expect(await hashKey('p', made.key)).toEqual({ hash: made.hash, lookup: made.lookup });
+  });
+
+  it('quotes what it writes into SQL', async () => {
+    const key = createApiKey({ pepper: bindings.KEY_PEPPER, id: "key_it's" });
+    await run(seedSql({ key, projectId: 'prj_quote', projectName: "x'); DROP TABLE api_keys; --" }));
+    expect((await store.verify(key.key))?.id).toBe("key_it's");
+  });
+});
+
+describe('verify', () => {
+  it('stores no part of a key but its last four characters', async () => {
+    const key = await makeKey();
+    const rows = await bindings.DB.prepare('SELECT * FROM api_keys').all();
+    expect(JSON.stringify(rows.results)).not.toContain(key.slice(9, -4));
+  });
+
+  it('tells keys apart that share their lookup prefix', async () => {
+    const key = createApiKey({ pepper: bindings.KEY_PEPPER, id: 'key_same_prefix' });
+    await run(seedSql({ key: { ...key, hash: `${key.lookup}${'0'.repeat(48)}` }, projectId: 'prj_same' }));
+    expect(await store.verify(key.key)).toBeUndefined();
+  });
+
+  it('knows the moment at which a key expires', async () => {
+    expect(await store.verify(await makeKey({ expiresAtMs: Date.now() + 60_000 }))).toBeDefined();
+    expect(await store.verify(await makeKey({ expiresAtMs: Date.now() - 1 }))).toBeUndefined();
+  });
+
+  it('rejects every key when the pepper changes', async () => {
+    const key = await makeKey();
+    expect(await new D1KeyStore(bindings.DB, 'another pepper').verify(key)).toBeUndefined();
+  });
+
+  it('gives scopes it does not know to nobody', async () => {
+    const key = await makeKey({ scopes: ['chat:write', 'everything'] });
+    expect((await store.verify(key))?.scopes).toEqual(['chat:write']);
+  });
+
+  it('writes nothing', async () => {
+    const key = await makeKey();
+    const before = await bindings.DB.prepare('SELECT * FROM api_keys').all();
+    await store.verify(key);
+    expect((await bindings.DB.prepare('SELECT * FROM api_keys').all()).results).toEqual(before.results);
+  });
+});

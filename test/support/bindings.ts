@@ -1,0 +1,11 @@
+// The Worker's bindings as tests see them.
+import { env } from 'cloudflare:workers';
+
+export interface TestBindings extends Record<string, unknown> {
+  DB: D1Database;
+  STORE: R2Bucket;
+  BACKEND_URL: string;
+  KEY_PEPPER: string;
+}
+
+export const bindings = env as unknown as TestBindings;

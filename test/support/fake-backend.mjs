@@ -1,0 +1,209 @@
+// A backend over a real socket whose behaviour the caller chooses by the model's name; for edge tests.
+import { createServer } from 'node:http';
+
+const MODEL = {
+  id: 'fake',
+  created: 1764000000,
+  owned_by: 'attune',
+  revision: 'r1',
+  context_length: 8192,
+  capabilities: ['chat'],
+  languages: ['en'],
+  license: 'Apache-2.0',
+  shutdown_date: null,
+};
+
+const USAGE = {
+  prompt_tokens: 3,
+  completion_tokens: 2,
+  total_tokens: 5,
+  prompt_tokens_details: { cached_tokens: 0 },
+  completion_tokens_details: { reasoning_tokens: 0 },
+};
+
+const WORDS = ['Hel', 'lo é', ' world'];
+
+/** Starts it; `calls` remembers every call by request id, and when its caller went away. */
+export async function startFakeBackend({ secret, port = 0 }) {
+  const calls = new Map();
+  const server = createServer((request, response) => {
+    answer(request, response, { secret, calls }).catch(() => response.destroy());
+  });
+  await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
+  const close = () => {
+    server.closeAllConnections();
+    return new Promise((resolve) => server.close(resolve));
+  };
+  return { url: `http://127.0.0.1:${server.address().port}`, close };
+}
+
+async function answer(request, response, { secret, calls }) {
+  const { pathname, searchParams } = new URL(request.url, 'http://fake');
+  const text = await readText(request);
+  // Tests ask here what a call looked like and whether its caller has left.
+  if (pathname === '/seen') return json(response, 200, findCall(calls, searchParams) ?? null);
+  if (pathname === '/ready')
+    return json(response, 200, { status: 'ready', models: [{ id: 'fake', revision: 'r1' }] });
+
+  const id = request.headers['x-request-id'];
+  const call = {
+    headers: request.headers,
+    body: text === '' ? null : JSON.parse(text),
+    leftAtMs: null,
+    finished: false,
+  };
+  calls.set(id, call);
+  response.on('close', () => {
+    if (response.writableFinished) call.finished = true;
+    else call.leftAtMs = Date.now();
+  });
+  if (request.headers['x-attune-secret'] !== secret)
+    return fail(response, id, 401, 'invalid_api_key', 'wrong secret');
+  if (pathname === '/internal/models') return json(response, 200, { data: [MODEL] });
+  if (pathname === '/internal/tokenize') {
+    return json(response, 200, { model: call.body.model, ids: [1, 2, 3], count: 3, context_length: 8192 });
+  }
+  if (pathname !== '/internal/chat') return fail(response, id, 404, 'unknown_url', 'no such path');
+  return chat(call.body, response, id);
+}
+
+/** By request id, or by seed for a caller who left before it was told the id. */
+function findCall(calls, searchParams) {
+  if (searchParams.has('id')) return calls.get(searchParams.get('id'));
+  return [...calls.values()].find(({ body }) => body?.seed === Number(searchParams.get('seed')));
+}
+
+/** The model's name says what to do; every other name is a model that answers. */
+async function chat(body, response, id) {
+  switch (body.model) {
+    case 'missing':
+      return fail(response, id, 404, 'model_not_found', 'The model does not exist.', 'model');
+    case 'overloaded':
+      return fail(response, id, 503, 'server_is_overloaded', 'Too many requests are waiting.', null, {
+        'retry-after': '7',
+      });
+    case 'wrong-secret':
+      return fail(response, id, 401, 'invalid_api_key', 'secret traceback');
+    case 'detail':
+      return json(response, 422, { detail: [{ msg: 'secret traceback' }] });
+    case 'html':
+      response.writeHead(200, { 'content-type': 'text/html' });
+      return response.end('<h1>secret traceback</h1>');
+    case 'code-of-another-status':
+      return fail(response, id, 500, 'model_not_found', 'secret traceback');
+    case 'reset':
+      return response.destroy();
+    case 'extra-field':
+      return json(response, 200, { ...completion(body), debug: 'secret traceback' });
+    case 'hang':
+      return undefined;
+    case 'late-refusal':
+      await sleep(700);
+      return fail(response, id, 404, 'model_not_found', 'The model does not exist.', 'model');
+    default:
+      return body.stream ? stream(body, response) : json(response, 200, completion(body));
+  }
+}
+
+async function stream(body, response) {
+  response.writeHead(200, { 'content-type': 'text/event-stream' });
+  response.flushHeaders();
+  const send = (value) =>
+    response.write(typeof value === 'string' ? value : `data: ${JSON.stringify(value)}\n\n`);
+  send(chunk(body, { role: 'assistant', content: '' }));
+  send(chunk(body, { content: WORDS[0] }));
+  switch (body.model) {
+    case 'cut':
+      send('data: {"id":"half an eve');
+      await sleep(50);
+      return response.destroy();
+    case 'end-without-done':
+      return response.end();
+    case 'garbage':
+      send('data: secret traceback\n\n');
+      return response.end();
+    case 'error-event':
+      send({
+        error: {
+          message: 'The request took too long.',
+          type: 'server_error',
+          code: 'deadline_exceeded',
+          param: null,
+        },
+      });
+      return response.end();
+    case 'unknown-error-event':
+      send({ error: { message: 'secret traceback', code: 'python_error' } });
+      return response.end();
+    case 'quiet':
+      await sleep(700);
+      break;
+    case 'half-event':
+      send('data: {"id":');
+      await sleep(700);
+      send(`${JSON.stringify(chunk(body, { content: '!' })).slice(6)}\n\n`);
+      break;
+    case 'endless':
+      for (;;) {
+        if (response.destroyed) return undefined;
+        send(chunk(body, { content: 'x' }));
+        await sleep(50);
+      }
+    case 'silent':
+      return undefined;
+    case 'bytewise': {
+      const bytes = Buffer.from(`data: ${JSON.stringify(chunk(body, { content: 'é🙂' }))}\n\n`);
+      for (const byte of bytes) {
+        response.write(Buffer.from([byte]));
+        await sleep(0);
+      }
+      break;
+    }
+  }
+  for (const word of WORDS.slice(1)) send(chunk(body, { content: word }));
+  send(chunk(body, {}, 'stop'));
+  if (body.include_usage) send({ ...chunk(body, {}), choices: [], usage: USAGE });
+  if (body.model !== 'done-without-finish') send('data: [DONE]\n\n');
+  return response.end();
+}
+
+function chunk({ id, created, model }, delta, finishReason = null) {
+  const choices = [{ index: 0, delta, logprobs: null, finish_reason: finishReason }];
+  return { id, object: 'chat.completion.chunk', created, model, system_fingerprint: 'fp_fake', choices };
+}
+
+function completion({ id, created, model }) {
+  return {
+    id,
+    object: 'chat.completion',
+    created,
+    model,
+    system_fingerprint: 'fp_fake',
+    choices: [
+      {
+        index: 0,
+        message: { role: 'assistant', content: WORDS.join(''), refusal: null },
+        logprobs: null,
+        finish_reason: 'stop',
+      },
+    ],
+    usage: USAGE,
+  };
+}
+
+function fail(response, requestId, status, code, message, param = null, headers = {}) {
+  json(response, status, { error: { message, type: 'any', code, param, request_id: requestId } }, headers);
+}
+
+function json(response, status, value, headers = {}) {
+  response.writeHead(status, { 'content-type': 'application/json', ...headers });
+  response.end(JSON.stringify(value));
+}
+
+async function readText(request) {
+  let text = '';
+  for await (const part of request) text += part;
+  return text;
+}
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

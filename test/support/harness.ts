@@ -1,0 +1,110 @@
+// Calls the app as the runtime would, with keys that are really in the database.
+import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test';
+import { createApp } from '../../functions/app';
+import type { Services } from '../../functions/context';
+import { newId } from '../../functions/lib/id';
+import { createApiKey, seedSql } from '../../scripts/lib/dev-key.mjs';
+import { bindings } from './bindings';
+
+export const ORIGIN = 'https://edge.test';
+
+interface KeyOptions {
+  scopes?: string[];
+  projectId?: string;
+  expiresAtMs?: number;
+  disabledAtMs?: number;
+}
+
+/** A key in the database, made by the same code that `npm start` uses. */
+export async function makeKey(options: KeyOptions = {}): Promise<string> {
+  const key = createApiKey({ pepper: bindings.KEY_PEPPER, id: newId('key') });
+  const sql: string = seedSql({ projectId: newId('project'), ...options, key });
+  for (const statement of sql.trim().split('\n')) await bindings.DB.prepare(statement).run();
+  return key.key;
+}
+
+export interface CallOptions {
+  method?: string;
+  key?: string;
+  headers?: Record<string, string>;
+  /** Sent as JSON, unless it is a text or bytes. */
+  body?: unknown;
+  signal?: AbortSignal;
+  services?: Partial<Services>;
+  env?: Record<string, unknown>;
+}
+
+/** Sends one request through the whole app and waits for what it left to `waitUntil`. */
+export async function call(path: string, options: CallOptions = {}): Promise<Response> {
+  const { method, key, headers, body, signal, services, env } = options;
+  const isRaw = typeof body === 'string' || body instanceof Uint8Array || body instanceof ReadableStream;
+  const request = new Request(ORIGIN + path, {
+    method: method ?? (body === undefined ? 'GET' : 'POST'),
+    headers: {
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
+      ...headers,
+    },
+    ...(body === undefined ? {} : { body: isRaw ? (body as BodyInit) : JSON.stringify(body) }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const context = createExecutionContext();
+  const response = await createApp(services).fetch(request, { ...bindings, ...env }, context);
+  if (!response.headers.get('content-type')?.startsWith('text/event-stream')) {
+    await waitOnExecutionContext(context);
+  }
+  return response;
+}
+
+export interface ErrorBody {
+  error: {
+    message: string;
+    type: string;
+    code: string;
+    param: string | null;
+    request_id: string;
+    doc_url: string;
+  };
+}
+
+/** The error of an answer that must be one. */
+export async function errorOf(response: Response): Promise<ErrorBody['error']> {
+  return (await response.json<ErrorBody>()).error;
+}
+
+/** The data of every event of a stream. */
+export async function eventsOf(response: Response): Promise<string[]> {
+  const text = await response.text();
+  return text
+    .split('\n\n')
+    .filter((event) => event.startsWith('data: '))
+    .map((event) => event.slice(6));
+}
+
+interface SeenCall {
+  headers: Record<string, string>;
+  body: Record<string, unknown> | null;
+  leftAtMs: number | null;
+  finished: boolean;
+}
+
+/** What the fake backend saw of a request, found by its id or by its `seed`. */
+export async function seenByBackend(by: string | { seed: number }): Promise<SeenCall | null> {
+  const query = typeof by === 'string' ? `id=${by}` : `seed=${by.seed}`;
+  return (await fetch(`${bindings.BACKEND_URL}/seen?${query}`)).json<SeenCall | null>();
+}
+
+/** Asks again until `check` holds, for at most `ms`. */
+export async function eventually(check: () => Promise<boolean>, ms: number): Promise<boolean> {
+  const endMs = Date.now() + ms;
+  for (;;) {
+    if (await check()) return true;
+    if (Date.now() > endMs) return false;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** A small valid chat request; the model's name tells the fake backend what to do. */
+export function chatBody(changes: Record<string, unknown> = {}) {
+  return { model: 'fake', messages: [{ role: 'user', content: 'Hello' }], ...changes };
+}
