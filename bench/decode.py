@@ -44,7 +44,13 @@ def main() -> None:
             {"engine": "transformers", "batch": batch, "tokens_per_second": round(theirs_best, 1)},
         ]
         ratios[f"decode_batch_{batch}_vs_transformers"] = round(ours_best / theirs_best, 2)
-    settings = {"prompt_tokens": len(prompt_ids), "new_tokens": options.tokens, "rounds": options.rounds, "dtype": "bfloat16", "threads": torch.get_num_threads()}
+    settings = {
+        "prompt_tokens": len(prompt_ids),
+        "new_tokens": options.tokens,
+        "rounds": options.rounds,
+        "dtype": "bfloat16",
+        "threads": torch.get_num_threads(),
+    }
     _report(rows, ratios, settings, as_json=options.json)
 
 

@@ -40,7 +40,14 @@ async def create_chat(request: Request, body: ChatRequest) -> Response:
     stream = _submit(engine, engine_request)
     fmt = ChatFormat(body, model)
     request_id = request.headers.get("x-request-id")
-    log = {"request_id": request_id, "id": body.id, "model": body.model, "prompt_tokens": len(prompt_ids), "stream": body.stream, "traceparent": request.headers.get("traceparent")}
+    log = {
+        "request_id": request_id,
+        "id": body.id,
+        "model": body.model,
+        "prompt_tokens": len(prompt_ids),
+        "stream": body.stream,
+        "traceparent": request.headers.get("traceparent"),
+    }
     logger.info("chat admitted", extra=log)
     if body.stream:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
