@@ -3,6 +3,7 @@ import { z } from '@hono/zod-openapi';
 import { MetadataSchema } from './chat-completion';
 import { ChatMessageSchema } from './chat-message';
 import { checkKeys, rejectWith } from './reject';
+import { ResponseFormatSchema } from './response-format';
 
 const penalty = z.number().min(-2).max(2).nullish();
 const maxTokens = z.int().min(1).nullish();
@@ -42,6 +43,7 @@ const parameters = {
     description: 'Keep the answer, so that it can be read and deleted by its id.',
   }),
   user: z.string().max(128).nullish(),
+  response_format: ResponseFormatSchema.nullish(),
 };
 
 const accepted = 'Accepted without effect.';
@@ -59,10 +61,6 @@ const withoutEffect = {
     .nullish()
     .openapi({ description: `${accepted} Must be empty.` }),
   tool_choice: anyJson.openapi({ description: `${accepted} "none" or "auto".` }),
-  response_format: z
-    .looseObject({ type: z.string() })
-    .nullish()
-    .openapi({ description: `${accepted} Only {"type": "text"}.` }),
   modalities: z
     .array(z.string())
     .nullish()
@@ -97,10 +95,6 @@ export const CreateChatCompletionSchema = z
     }
     if (![undefined, null, 'none', 'auto'].includes(body.tool_choice as string | null | undefined)) {
       unsupported('tool_choice', "must be 'none' or 'auto', since tools are not supported");
-    }
-    if (body.response_format && body.response_format.type !== 'text') {
-      const message = "must be 'text', other response formats are not supported";
-      rejectWith('unsupported_value', ['response_format', 'type'], message, context);
     }
     if (body.modalities?.some((modality) => modality !== 'text')) {
       unsupported('modalities', "must be ['text'], other modalities are not supported");

@@ -22,14 +22,18 @@ class EngineConfig:
 
     max_num_sequences: int = 16
     max_num_waiting: int = 256
+    max_num_waiting_per_tenant: int = 128
+    max_waiting_tokens: int = 262_144
     max_tokens_per_step: int = 512
     kv_block_size: int = 16
     kv_cache_tokens: int = 16_384
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
+    reuses_prefixes: bool = True
+    use_native_kernels: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("max_num_sequences", "max_num_waiting", "max_tokens_per_step", "kv_block_size"):
+        for name in ("max_num_sequences", "max_num_waiting", "max_num_waiting_per_tenant", "max_waiting_tokens", "max_tokens_per_step", "kv_block_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.max_tokens_per_step < self.max_num_sequences:

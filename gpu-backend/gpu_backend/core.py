@@ -15,7 +15,7 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How the tokens of one request are chosen. Ranges are OpenAI's; `top_k` 0 means no limit."""
+    """How the tokens of one request are chosen. Ranges are OpenAI's; `top_k` 0 means no limit; `grammar` comes from decoding/grammar.py."""
 
     max_tokens: int
     temperature: float = 1.0
@@ -28,6 +28,7 @@ class SamplingParams:
     logit_bias: dict[int, float] = field(default_factory=dict)
     logprobs: bool = False
     top_logprobs: int = 0
+    grammar: str | None = None
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -47,13 +48,20 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One call of a user: `num_choices` independent continuations of one prompt. `deadline_s` is on the clock of `time.monotonic`."""
+    """One call of a user: `num_choices` independent continuations of one prompt. `deadline_s` is on the clock of `time.monotonic`.
+
+    `tenant` takes turns with other tenants, with a share that doubles with each step of `priority`. Cached prefixes are shared only between
+    requests with the same `cache_salt`.
+    """
 
     id: str
     prompt_ids: tuple[int, ...]
     sampling: SamplingParams
     num_choices: int = 1
     deadline_s: float | None = None
+    tenant: str = ""
+    priority: int = 0
+    cache_salt: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +85,11 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one request over all its choices; a prompt counts once."""
+    """Tokens of one request over all its choices; a prompt counts once. `cached_tokens` of the prompt were not computed anew."""
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +116,7 @@ class EngineOverloadedError(Exception):
     def __init__(self, retry_after_s: int) -> None:
         super().__init__("the engine's queue is full")
         self.retry_after_s = retry_after_s
+
+
+class GrammarError(ValueError):
+    """A schema or pattern that cannot be compiled or followed; the message says why."""

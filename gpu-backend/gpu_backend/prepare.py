@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for spec in load_catalog(options.catalog):
             prepare(spec, options.models_dir)
+        _build_kernels(options.models_dir)
     except (PrepareError, ConfigError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -42,6 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"Cannot write the model files ({error.strerror or error}): check the free space and rights of {options.models_dir}.", file=sys.stderr)
         return 1
     return 0
+
+
+def _build_kernels(models_dir: Path) -> None:
+    """Compile the native operators now, so that the first start does not wait; without a compiler the backend uses torch."""
+    from gpu_backend.kernels.build import ensure_built
+
+    print("native kernels: " + ("ready" if ensure_built(models_dir / ".native") else "not built, PyTorch's operators are used"))
 
 
 def prepare(spec: ModelSpec, models_dir: Path) -> None:

@@ -1,4 +1,4 @@
-// Has the embedded model fetched, checked and converted once.
+// Has the embedded model fetched, checked and converted once, and the native kernels compiled.
 // @ts-check
 
 import { existsSync } from 'node:fs';
@@ -9,12 +9,13 @@ import { contentHash, isStamped, writeStamp } from './stamps.mjs';
 import { runTool } from './tools.mjs';
 
 const FOLDER = 'smollm2-135m-instruct';
+const KERNELS = ['gpu_backend/kernels/native.c', 'gpu_backend/kernels/build.py'];
 
 /** @returns {Promise<string>} a word for the step's line */
 export async function prepareModel() {
   const stamp = path.join(paths.models, '.prepared');
-  const inputs = ['gpu-backend/models.toml', 'gpu-backend/gpu_backend/prepare.py'].map((input) =>
-    path.join(root, input),
+  const inputs = ['models.toml', 'gpu_backend/prepare.py', ...KERNELS].map((input) =>
+    path.join(root, 'gpu-backend', input),
   );
   const hash = contentHash(inputs);
   if (isStamped(stamp, hash) && existsSync(path.join(paths.models, FOLDER))) return 'up to date';

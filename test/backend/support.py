@@ -51,20 +51,14 @@ def tiny_model(seed: int = 0, **overrides: Any) -> CausalLM:
     def read(name: str) -> torch.Tensor:
         part = name.split(".")[-2]
         if "norm" in part:
-            return 1 + 0.1 * torch.randn(
-                config.head_dim if part in ("q_norm", "k_norm") else config.hidden_size,
-                generator=generator,
-            )
+            return 1 + 0.1 * torch.randn(config.head_dim if part in ("q_norm", "k_norm") else config.hidden_size, generator=generator)
         size = sizes.get(part, (config.vocab_size, config.hidden_size))
         return torch.randn(size if name.endswith("weight") else size[:1], generator=generator) * 0.25
 
     return build(config, read, dtype=torch.float32, device=torch.device("cpu"))
 
 
-def byte_tokenizer(
-    control: tuple[str, ...] = ("<|start|>", "<|end|>"),
-    merges: tuple[tuple[str, str], ...] = (),
-) -> Tokenizer:
+def byte_tokenizer(control: tuple[str, ...] = ("<|start|>", "<|end|>"), merges: tuple[tuple[str, str], ...] = ()) -> Tokenizer:
     """Byte-level BPE with 256 byte tokens, the given merges, and control tokens behind them."""
     itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in itself]
@@ -73,74 +67,24 @@ def byte_tokenizer(
     for left, right in merges:
         vocab[left + right] = len(vocab)
     added = [{"id": len(vocab) + index, "content": token, "special": True, **_PLAIN} for index, token in enumerate(control)]
-    byte_level = {
-        "type": "ByteLevel",
-        "add_prefix_space": False,
-        "trim_offsets": True,
-        "use_regex": False,
-    }
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     model = {"type": "BPE", "vocab": vocab, "merges": [list(merge) for merge in merges]}
-    return Tokenizer(
-        json.dumps(
-            {
-                "version": "1.0",
-                "added_tokens": added,
-                "pre_tokenizer": byte_level,
-                "decoder": byte_level,
-                "model": model,
-            }
-        )
-    )
+    return Tokenizer(json.dumps({"version": "1.0", "added_tokens": added, "pre_tokenizer": byte_level, "decoder": byte_level, "model": model}))
 
 
 _PLAIN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 
 
-def tiny_engine(
-    model: CausalLM,
-    *,
-    end_token_ids: tuple[int, ...] = (),
-    clock: Any = None,
-    **limits: Any,
-) -> Engine:
+def tiny_engine(model: CausalLM, *, end_token_ids: tuple[int, ...] = (), clock: Any = None, **limits: Any) -> Engine:
     """An engine with small limits; ids of the tiny model are bytes, so its text is what the byte tokenizer says."""
-    config = EngineConfig(
-        **{
-            "max_num_sequences": 4,
-            "max_tokens_per_step": 16,
-            "kv_block_size": 4,
-            "kv_cache_tokens": 256,
-            **limits,
-        }
-    )
+    config = EngineConfig(**{"max_num_sequences": 4, "max_tokens_per_step": 16, "kv_block_size": 4, "kv_cache_tokens": 256, **limits})
     extra = {} if clock is None else {"clock": clock}
-    return Engine(
-        "tiny",
-        ModelRunner(model, config),
-        byte_tokenizer(),
-        config,
-        end_token_ids,
-        EngineMetrics(CollectorRegistry()),
-        **extra,
-    )
+    return Engine("tiny", ModelRunner(model, config), byte_tokenizer(), config, end_token_ids, EngineMetrics(CollectorRegistry()), **extra)
 
 
-def request(
-    name: str,
-    prompt: list[int],
-    *,
-    num_choices: int = 1,
-    deadline_s: float | None = None,
-    **sampling: Any,
-) -> Request:
+def request(name: str, prompt: list[int], *, num_choices: int = 1, deadline_s: float | None = None, cache_salt: bytes = b"", **sampling: Any) -> Request:
     params = SamplingParams(**{"max_tokens": 8, "temperature": 0.0, **sampling})
-    return Request(
-        id=name,
-        prompt_ids=tuple(prompt),
-        sampling=params,
-        num_choices=num_choices,
-        deadline_s=deadline_s,
-    )
+    return Request(id=name, prompt_ids=tuple(prompt), sampling=params, num_choices=num_choices, deadline_s=deadline_s, cache_salt=cache_salt)
 
 
 def run_dry(engine: Engine, max_steps: int = 2000) -> dict[str, list[Event]]:

@@ -15,26 +15,7 @@ SOURCE = (
     "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content | trim }}<|end|>\n{% endfor %}{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 )
 TEMPLATE = ChatTemplate(SOURCE, TOKENIZER, {"bos_token": "", "eos_token": "<|end|>"})
-PIECES = st.sampled_from(
-    [
-        *CONTROL,
-        "<",
-        "<|",
-        "|>",
-        "|",
-        ">",
-        "start",
-        "end|",
-        "{{ 7*7 }}",
-        "{% raw %}",
-        "\ue000",
-        "\ue001",
-        " ",
-        "\n",
-        "a",
-        "é",
-    ]
-)
+PIECES = st.sampled_from([*CONTROL, "<", "<|", "|>", "|", ">", "start", "end|", "{{ 7*7 }}", "{% raw %}", "\ue000", "\ue001", " ", "\n", "a", "é"])
 TEXTS = st.lists(PIECES, max_size=10).map("".join) | st.text(max_size=20)
 
 
@@ -75,13 +56,7 @@ def test_a_template_that_refuses_says_why() -> None:
 
 
 @pytest.mark.parametrize(
-    "source",
-    [
-        "{{ ''.__class__.__mro__ }}",
-        "{{ messages.append(1) }}",
-        "{{ messages[0].content.format.__globals__.x }}",
-        "{{ undefined.x }}",
-    ],
+    "source", ["{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}", "{{ messages[0].content.format.__globals__.x }}", "{{ undefined.x }}"]
 )
 def test_the_sandbox_refuses_to_leave(source: str) -> None:
     with pytest.raises(TemplateRefusedError):

@@ -43,15 +43,7 @@ def test_a_short_secret_is_refused() -> None:
         ServerConfig(secret="short")
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"max_num_sequences": 0},
-        {"kv_block_size": 0},
-        {"max_num_waiting": 0},
-        {"max_tokens_per_step": 4, "max_num_sequences": 8},
-    ],
-)
+@pytest.mark.parametrize("values", [{"max_num_sequences": 0}, {"kv_block_size": 0}, {"max_num_waiting": 0}, {"max_tokens_per_step": 4, "max_num_sequences": 8}])
 def test_impossible_engine_limits_are_refused(values: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         EngineConfig(**values)  # type: ignore[arg-type]
@@ -59,11 +51,7 @@ def test_impossible_engine_limits_are_refused(values: dict[str, int]) -> None:
 
 def test_the_shipped_catalog_is_valid() -> None:
     (spec,) = load_catalog()
-    assert (spec.id, spec.source, spec.license) == (
-        "smollm2-135m-instruct",
-        "package",
-        "apache-2.0",
-    )
+    assert (spec.id, spec.source, spec.license) == ("smollm2-135m-instruct", "package", "apache-2.0")
 
 
 def test_paths_are_relative_to_the_catalog(tmp_path: Path) -> None:

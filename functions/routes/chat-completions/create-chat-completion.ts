@@ -60,7 +60,11 @@ const route = createApiRoute({
 export function registerCreateChatCompletion(app: App): void {
   app.openapi(route, async (c) => {
     const body = c.req.valid('json');
-    const chat = toChatCall(body, newId('chatCompletion'), toUnixSeconds(c.var.acceptedAtMs));
+    const chat = toChatCall(body, {
+      id: newId('chatCompletion'),
+      created: toUnixSeconds(c.var.acceptedAtMs),
+      projectId: c.var.key.projectId,
+    });
     if (body.stream === true) return streamChatCompletion(c, body, chat);
 
     const completion = await timed(c, 'backend', c.var.services.backend.chat(chat, backendCall(c)));

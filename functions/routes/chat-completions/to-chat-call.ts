@@ -1,10 +1,18 @@
 // Translates OpenAI's parameters into the backend's: one name each, every default filled in.
 import { toPlainMessage } from '../../schemas/chat-message';
 import type { CreateChatCompletion } from '../../schemas/create-chat-completion';
+import { toPlainFormat } from '../../schemas/response-format';
 import type { ChatCall } from '../../services/backend';
 
+/** What the body does not say: the answer's name and time, and whose request it is. */
+interface Origin {
+  id: string;
+  created: number;
+  projectId: string;
+}
+
 /** The backend's body for a validated request. */
-export function toChatCall(body: CreateChatCompletion, id: string, created: number): ChatCall {
+export function toChatCall(body: CreateChatCompletion, { id, created, projectId }: Origin): ChatCall {
   return {
     id,
     created,
@@ -22,5 +30,8 @@ export function toChatCall(body: CreateChatCompletion, id: string, created: numb
     presence_penalty: body.presence_penalty ?? 0,
     logit_bias: body.logit_bias ?? {},
     include_usage: body.stream_options?.include_usage ?? false,
+    response_format: toPlainFormat(body.response_format),
+    tenant: projectId,
+    end_user: body.user ?? '',
   };
 }

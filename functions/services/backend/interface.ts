@@ -1,6 +1,7 @@
 // What the edge asks of a backend, whichever driver answers.
 import type { ChatCompletion } from '../../schemas/chat-completion';
 import type { ModelInfo } from '../../schemas/model';
+import type { PlainResponseFormat } from '../../schemas/response-format';
 import type { TokenCount } from '../../schemas/tokenization';
 
 /** What goes with every call: who asks, how long there is, and the signal of a caller who left. */
@@ -34,6 +35,10 @@ export interface ChatCall {
   presence_penalty: number;
   logit_bias: Record<string, number>;
   include_usage: boolean;
+  response_format: PlainResponseFormat;
+  /** Tenants take turns; cached prompts are shared within a tenant's end user only. */
+  tenant: string;
+  end_user: string;
 }
 
 /** The body of `/internal/tokenize`. */

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpu_backend.core import Delta, FinishReason, Request, TokenLogprob
+from gpu_backend.decoding.grammar import GrammarState
 from gpu_backend.decoding.sampling import SamplerState
 from gpu_backend.decoding.stop import StopChecker
 from gpu_backend.tokenizer import IncrementalDecoder, Tokenizer
@@ -11,8 +12,9 @@ from gpu_backend.tokenizer import IncrementalDecoder, Tokenizer
 class ChoiceOutput:
     """Holds back half characters and possible stop strings; log-probabilities travel with the text of their token."""
 
-    def __init__(self, request: Request, choice: int, tokenizer: Tokenizer, end_token_ids: frozenset[int]) -> None:
-        self.sampler = SamplerState.of(request.sampling, choice)
+    def __init__(self, request: Request, choice: int, tokenizer: Tokenizer, end_token_ids: frozenset[int], grammar: GrammarState | None = None) -> None:
+        self.sampler = SamplerState.of(request.sampling, choice, grammar)
+        self._grammar = grammar
         self._choice = choice
         self._params = request.sampling
         self._end_token_ids = end_token_ids
@@ -29,6 +31,8 @@ class ChoiceOutput:
         text = self._stop.push(self._decoder.push(token.token_id))
         if self._stop.is_stopped:
             return self._delta(text, FinishReason.STOP)
+        if self._grammar is not None and self._grammar.is_finished:
+            return self._finish(FinishReason.STOP, text)
         if num_generated >= self._params.max_tokens:
             return self._finish(FinishReason.LENGTH, text)
         return self._delta(text, None) if text else None

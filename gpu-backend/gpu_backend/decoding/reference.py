@@ -22,7 +22,7 @@ def full_logits(model: CausalLM, token_ids: list[int]) -> Tensor:
         slots_N=positions,
         num_decodes=0,
         decode_blocks_BM=None,
-        decode_mask_BT=None,
+        decode_lengths_B=None,
         spans=(span,),
     )
     return model.compute_logits(model(batch, cache))

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gpu_backend.core import SamplingParams, TokenLogprob
+from gpu_backend.core import GrammarError, SamplingParams, TokenLogprob
+from gpu_backend.decoding.grammar import GrammarState
 
 # A nucleus is almost always among this many best tokens; only when it is not is the whole vocabulary sorted.
 _NUCLEUS_GUESS = 1024
@@ -23,36 +24,47 @@ class SamplerState:
 
     params: SamplingParams
     random: random.Random
+    grammar: GrammarState | None = None
     counts: dict[int, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, params: SamplingParams, choice: int) -> SamplerState:
+    def of(cls, params: SamplingParams, choice: int, grammar: GrammarState | None = None) -> SamplerState:
         """Choices of one seeded request draw different numbers, the same ones in every run."""
-        return cls(params, random.Random(None if params.seed is None else f"{params.seed}/{choice}"))
+        return cls(params, random.Random(None if params.seed is None else f"{params.seed}/{choice}"), grammar)
 
 
-def sample(logits_KV: Tensor, states: list[SamplerState]) -> list[TokenLogprob]:
-    """One token per row of float32 logits. Updates each state's counts. The log-probability is 0.0 unless the request asked for it."""
+def sample(logits_KV: Tensor, states: list[SamplerState]) -> list[TokenLogprob | GrammarError]:
+    """One token per row of float32 logits, or the reason why a row's grammar cannot go on. Updates each state's counts.
+
+    The log-probability is 0.0 unless the request asked for it.
+    """
     greedy = logits_KV.argmax(dim=-1).tolist()
-    result = []
+    result: list[TokenLogprob | GrammarError] = []
     for row, state in enumerate(states):
-        token_id = greedy[row]
-        if _needs_own_choice(state):
-            token_id = _choose(_adjust(logits_KV[row], state), state)
-        state.counts[token_id] = state.counts.get(token_id, 0) + 1
-        result.append(_with_logprob(logits_KV[row], token_id, state.params))
+        try:
+            result.append(_sample_row(logits_KV[row], greedy[row], state))
+        except GrammarError as error:
+            result.append(error)
     return result
+
+
+def _sample_row(logits_V: Tensor, greedy: int, state: SamplerState) -> TokenLogprob:
+    token_id = _choose(_adjust(logits_V, state), state) if _needs_own_choice(state) else greedy
+    if state.grammar is not None:
+        state.grammar.consume(token_id)
+    state.counts[token_id] = state.counts.get(token_id, 0) + 1
+    return _with_logprob(logits_V, token_id, state.params)
 
 
 def _needs_own_choice(state: SamplerState) -> bool:
     params = state.params
-    return not params.is_greedy or bool(params.logit_bias) or params.frequency_penalty != 0 or params.presence_penalty != 0
+    return state.grammar is not None or not params.is_greedy or bool(params.logit_bias) or params.frequency_penalty != 0 or params.presence_penalty != 0
 
 
 def _adjust(logits_V: Tensor, state: SamplerState) -> Tensor:
-    """Penalties on tokens this choice produced, as OpenAI defines them (count * frequency + presence), then the bias."""
+    """Penalties on tokens this choice produced, as OpenAI defines them (count * frequency + presence), then the bias, and nothing that breaks the grammar."""
     params = state.params
-    logits_V = logits_V.clone()
+    logits_V = logits_V.clone() if state.grammar is None else state.grammar.mask(logits_V)
     if state.counts and (params.frequency_penalty or params.presence_penalty):
         ids = torch.tensor(list(state.counts), device=logits_V.device)
         counts = torch.tensor(list(state.counts.values()), dtype=logits_V.dtype, device=logits_V.device)

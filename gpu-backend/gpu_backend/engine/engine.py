@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from gpu_backend.config import EngineConfig
-from gpu_backend.core import Delta, EngineOverloadedError, Event, Failed, Finished, Request, Usage
+from gpu_backend.core import Delta, EngineOverloadedError, Event, Failed, Finished, GrammarError, Request, Usage
+from gpu_backend.decoding.grammar import GrammarCompiler
 from gpu_backend.decoding.output import ChoiceOutput
 from gpu_backend.decoding.sampling import sample
 from gpu_backend.engine.metrics import EngineMetrics
@@ -50,6 +51,7 @@ class Engine:
         config: EngineConfig,
         end_token_ids: Iterable[int],
         metrics: EngineMetrics,
+        grammars: GrammarCompiler | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -59,6 +61,7 @@ class Engine:
         self._tokenizer = tokenizer
         self._end_token_ids = frozenset(end_token_ids)
         self._metrics = metrics
+        self._grammars = grammars
         self._clock = clock
         self._scheduler = Scheduler(config)
         self._live: dict[str, _Live] = {}
@@ -82,21 +85,26 @@ class Engine:
         return self._scheduler.blocks.num_free
 
     def add(self, request: Request) -> None:
-        """Queue a request. Raises EngineOverloadedError; a duplicate id, or one that the pool can never hold, is a bug of the caller."""
+        """Queue a request. Raises EngineOverloadedError, or GrammarError; a duplicate id, or one that the pool can never hold, is a bug of the caller."""
         num_tokens = len(request.prompt_ids) + request.sampling.max_tokens
         assert request.prompt_ids and num_tokens <= self.config.num_kv_blocks * self.config.kv_block_size, f"{num_tokens} tokens never fit"
         with self._lock:
             assert request.id not in self._live, f"request id {request.id} is already live"
             sequences = [Sequence.of(request, choice) for choice in range(request.num_choices)]
+            outputs = {sequence: self._new_output(sequence) for sequence in sequences}
             try:
                 self._scheduler.add(sequences)
             except QueueFullError:
                 self._metrics.requests.labels(self.name, "refused").inc()
                 raise EngineOverloadedError(self._retry_after_s()) from None
-            outputs = {sequence: ChoiceOutput(request, sequence.choice, self._tokenizer, self._end_token_ids) for sequence in sequences}
             self._live[request.id] = _Live(request, self._clock(), outputs, open_choices=set(range(request.num_choices)))
             self._metrics.prompt_tokens.labels(self.name).inc(len(request.prompt_ids))
             self._count_requests()
+
+    def _new_output(self, sequence: Sequence) -> ChoiceOutput:
+        grammar = sequence.request.sampling.grammar
+        state = self._grammars.start(grammar) if grammar is not None and self._grammars is not None else None
+        return ChoiceOutput(sequence.request, sequence.choice, self._tokenizer, self._end_token_ids, state)
 
     def cancel(self, request_id: str) -> bool:
         """Free everything a request holds; False when it had already ended. No event follows."""
@@ -148,8 +156,7 @@ class Engine:
 
     def _advance(self, plan: Plan, due: list[Sequence], logits_KV: object) -> list[tuple[str, Event]]:
         """Record what was computed and hand each finished row its token. Sequences cancelled meanwhile are skipped."""
-        for sequence, length in plan.entries():
-            sequence.num_computed += length
+        self._scheduler.advance(plan)
         live = [(row, sequence) for row, sequence in enumerate(due) if sequence.request.id in self._live]
         if not live:
             return []
@@ -158,6 +165,11 @@ class Engine:
         self._metrics.generated_tokens.labels(self.name).inc(len(tokens))
         events: list[tuple[str, Event]] = []
         for (_, sequence), output, token in zip(live, outputs, tokens, strict=True):
+            if sequence.request.id not in self._live:
+                continue
+            if isinstance(token, GrammarError):
+                events.append(self._fail(sequence.request.id, "unsupported_value", f"response_format: {token}."))
+                continue
             sequence.token_ids.append(token.token_id)
             self._note_token(sequence)
             delta = output.push(token, sequence.num_generated)
@@ -182,7 +194,10 @@ class Engine:
         live.open_choices.discard(sequence.choice)
         if live.open_choices:
             return []
-        usage = Usage(len(live.request.prompt_ids), live.num_completion_tokens)
+        # The first choice tells what the cache saved; the others find what the first has just computed.
+        num_cached = min(sequence.num_cached or 0 for sequence in live.sequences)
+        self._metrics.cached_tokens.labels(self.name).inc(num_cached)
+        usage = Usage(len(live.request.prompt_ids), live.num_completion_tokens, num_cached)
         self._end(sequence.request.id, "finished")
         return [(sequence.request.id, Finished(usage))]
 

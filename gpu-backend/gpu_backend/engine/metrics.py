@@ -20,6 +20,7 @@ class EngineMetrics:
         self.free_blocks = Gauge("attune_kv_blocks_free", "Blocks of the key/value pool that nobody holds", ["model"], registry=registry)
         self.requests = counter("attune_requests_total", "Requests by how they ended", "outcome")
         self.prompt_tokens = counter("attune_prompt_tokens_total", "Prompt tokens of admitted requests")
+        self.cached_tokens = counter("attune_cached_prompt_tokens_total", "Prompt tokens of finished requests that were found in the cache")
         self.generated_tokens = counter("attune_generated_tokens_total", "Tokens generated")
         self.preemptions = counter("attune_preemptions_total", "Sequences that gave their blocks back and were computed anew")
         self.first_token = histogram("attune_time_to_first_token_seconds", "From admission to the first token", (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30))

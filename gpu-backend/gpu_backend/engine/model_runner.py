@@ -48,25 +48,22 @@ class ModelRunner:
             token_ids += sequence.token_ids[first : first + length]
             positions += range(first, first + length)
             slots += [sequence.blocks[at // self._block_size] * self._block_size + at % self._block_size for at in range(first, first + length)]
-        blocks_BM, mask_BT = self._decode_tables(plan.decodes) if plan.decodes else (None, None)
+        blocks_BM, lengths_B = self._decode_tables(plan.decodes) if plan.decodes else (None, None)
         return ForwardBatch(
             token_ids_N=self._tensor(token_ids),
             positions_N=self._tensor(positions),
             slots_N=self._tensor(slots),
             num_decodes=len(plan.decodes),
             decode_blocks_BM=blocks_BM,
-            decode_mask_BT=mask_BT,
+            decode_lengths_B=lengths_B,
             spans=tuple(spans),
         )
 
     def _decode_tables(self, decodes: list[Sequence]) -> tuple[Tensor, Tensor]:
-        """Block table padded with block 0, and the mask that hides the padding."""
-        lengths_B = self._tensor([len(sequence.token_ids) for sequence in decodes])
+        """Block table padded with block 0, and the number of positions of each sequence."""
         num_columns = -(-max(len(sequence.token_ids) for sequence in decodes) // self._block_size)
         rows = [(sequence.blocks[:num_columns] + [0] * (num_columns - len(sequence.blocks)))[:num_columns] for sequence in decodes]
-        positions_T = torch.arange(num_columns * self._block_size, device=self.model.device)
-        mask_BT = torch.zeros((len(decodes), positions_T.shape[0]), device=self.model.device)
-        return self._tensor(rows), mask_BT.masked_fill_(positions_T >= lengths_B.unsqueeze(1), float("-inf"))
+        return self._tensor(rows), self._tensor([len(sequence.token_ids) for sequence in decodes])
 
     def _tensor(self, values: list[int] | list[list[int]]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.model.device)

@@ -6,12 +6,12 @@ never stalls running streams. When blocks run out, the youngest running sequence
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 from gpu_backend.config import EngineConfig
 from gpu_backend.engine.block_manager import BlockManager
 from gpu_backend.engine.sequence import Sequence
+from gpu_backend.engine.waiting_queue import WaitingQueue
 
 
 class QueueFullError(Exception):
@@ -34,26 +34,34 @@ class Plan:
 
 
 class Scheduler:
-    """`running` is ordered by age; `waiting` is first come, first served, with preempted sequences in front."""
+    """`running` is ordered by age."""
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
-        self.blocks = BlockManager(config.num_kv_blocks, config.kv_block_size)
-        self.waiting: deque[Sequence] = deque()
+        self.blocks = BlockManager(config.num_kv_blocks, config.kv_block_size, reuses_prefixes=config.reuses_prefixes)
+        self.waiting = WaitingQueue()
         self.running: list[Sequence] = []
         self.num_preemptions = 0
 
     def add(self, sequences: list[Sequence]) -> None:
         """Queue all choices of a request or none. Raises QueueFullError."""
-        if len(self.waiting) + len(sequences) > self._config.max_num_waiting:
+        config, count = self._config, len(sequences)
+        num_tokens = sum(len(sequence.token_ids) for sequence in sequences)
+        is_full = (
+            len(self.waiting) + count > config.max_num_waiting
+            or self.waiting.num_of(sequences[0].request.tenant) + count > config.max_num_waiting_per_tenant
+            or (len(self.waiting) > 0 and self.waiting.num_tokens + num_tokens > config.max_waiting_tokens)
+        )
+        if is_full:
             raise QueueFullError
-        self.waiting.extend(sequences)
+        for sequence in sequences:
+            self.waiting.append(sequence)
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence that finished, failed or was cancelled, wherever it is."""
         if sequence in self.running:
             self.running.remove(sequence)
-        elif sequence in self.waiting:
+        else:
             self.waiting.remove(sequence)
         self.blocks.release(sequence)
 
@@ -75,18 +83,38 @@ class Scheduler:
             self._admit(plan, budget)
         return plan
 
+    def advance(self, plan: Plan) -> None:
+        """Record that the planned tokens are computed."""
+        for sequence, length in plan.entries():
+            sequence.num_computed += length
+            if sequence.blocks:
+                self.blocks.remember(sequence)
+
     def _admit(self, plan: Plan, budget: int) -> None:
         """Start waiting sequences while there is budget, a place in the batch, and room for their tokens and one more block for everyone running."""
-        while self.waiting and budget > 0 and len(self.running) < self._config.max_num_sequences:
-            sequence = self.waiting[0]
-            if self.blocks.num_missing(sequence, len(sequence.token_ids) + 1) + len(self.running) > self.blocks.num_free:
+        while budget > 0 and len(self.running) < self._config.max_num_sequences:
+            sequence = self.waiting.peek()
+            if sequence is None or self._waits_for_sibling(sequence):
                 return
-            self.waiting.popleft()
+            prefix = self.blocks.find_prefix(sequence)
+            num_needed = self.blocks.num_missing(sequence, len(sequence.token_ids) + 1) - len(prefix) + self.blocks.num_evictable_among(prefix)
+            if num_needed + len(self.running) > self.blocks.num_free:
+                return
+            self.waiting.pop()
             self.running.append(sequence)
+            self.blocks.share(sequence, prefix)
+            if sequence.num_cached is None:
+                sequence.num_cached = sequence.num_computed
             length = min(sequence.num_pending, budget)
-            self.blocks.grow(sequence, length)
+            self.blocks.grow(sequence, sequence.num_computed + length)
             plan.prompts.append((sequence, length))
             budget -= length
+
+    def _waits_for_sibling(self, sequence: Sequence) -> bool:
+        """The choices of one request share its prompt: the first computes it, the others begin when its blocks are known."""
+        return self._config.reuses_prefixes and any(
+            other.request is sequence.request and other.num_computed < len(other.request.prompt_ids) for other in self.running
+        )
 
     def _make_room(self, sequence: Sequence, num_tokens: int) -> bool:
         """Grow a running sequence, preempting younger ones if needed; False when the sequence itself had to give way."""
@@ -102,5 +130,5 @@ class Scheduler:
         self.running.remove(sequence)
         self.blocks.release(sequence)
         sequence.num_computed = 0
-        self.waiting.appendleft(sequence)
+        self.waiting.put_back(sequence)
         self.num_preemptions += 1

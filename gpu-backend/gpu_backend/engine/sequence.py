@@ -9,13 +9,19 @@ from gpu_backend.core import Request
 
 @dataclass(eq=False, slots=True)
 class Sequence:
-    """`token_ids` is the prompt followed by what was generated; the first `num_computed` of them have keys and values in `blocks`."""
+    """`token_ids` is the prompt followed by what was generated; the first `num_computed` of them have keys and values in `blocks`.
+
+    `num_cached` of them were found in the cache when it first started. `block_hashes` and `num_remembered` belong to the block manager.
+    """
 
     request: Request
     choice: int
     token_ids: list[int]
     num_computed: int = 0
     blocks: list[int] = field(default_factory=list)
+    block_hashes: list[bytes] = field(default_factory=list)
+    num_remembered: int = 0
+    num_cached: int | None = None
 
     @classmethod
     def of(cls, request: Request, choice: int) -> Sequence:

@@ -9,56 +9,90 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_backend.kernels.native import NativeKernels
 from gpu_backend.layers.batch import ForwardBatch, PromptSpan
 from gpu_backend.layers.kv_cache import PagedKVCache
+from gpu_backend.layers.rope import RotaryTable, rotate
 
 
-def attend(queries_NHD: Tensor, keys_NGD: Tensor, values_NGD: Tensor, cache: PagedKVCache, layer: int, batch: ForwardBatch) -> Tensor:
-    """Write this step's keys and values, then attend over everything cached so far: -> (N, H*D)."""
-    cache.write(layer, batch.slots_N, keys_NGD, values_NGD)
-    parts = []
-    if batch.num_decodes:
-        parts.append(_decode(queries_NHD[: batch.num_decodes], cache, layer, batch))
-    for span in batch.spans:
-        stretch = slice(span.start, span.start + span.length)
-        if span.kv_length == span.length:
-            parts.append(_first_stretch(queries_NHD[stretch], keys_NGD[stretch], values_NGD[stretch]))
-        else:
-            parts.append(_later_stretch(queries_NHD[stretch], cache, layer, span))
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+class Attention:
+    """Rotates, stores and attends, for any layer of one model. `native` replaces the torch operators on a CPU."""
+
+    def __init__(self, num_heads: int, num_kv_heads: int, rotary: RotaryTable, native: NativeKernels | None = None) -> None:
+        self._num_heads = num_heads
+        self._num_kv_heads = num_kv_heads
+        self._rotary = rotary
+        self._native = native
+
+    def __call__(self, qkv_NAD: Tensor, cache: PagedKVCache, layer: int, batch: ForwardBatch) -> Tensor:
+        """Queries, keys and values of this step side by side (N, A = H+2G, D) -> (N, H*D). May write into its input. Rows beyond the batch are padding."""
+        q_NHD, k_NGD, v_NGD = self._rotate_and_store(qkv_NAD, cache, layer, batch)
+        parts = []
+        if batch.num_decodes:
+            parts.append(self._decode(qkv_NAD, q_NHD, cache, layer, batch))
+        for span in batch.spans:
+            stretch = slice(span.start, span.start + span.length)
+            if span.kv_length == span.length:
+                parts.append(_first_stretch(q_NHD[stretch], k_NGD[stretch], v_NGD[stretch]))
+            else:
+                parts.append(_later_stretch(q_NHD[stretch], cache, layer, span))
+        num_padding = qkv_NAD.shape[0] - batch.positions_N.shape[0]
+        if num_padding:
+            parts.append(qkv_NAD.new_zeros((num_padding, parts[0].shape[1])))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _rotate_and_store(self, qkv_NAD: Tensor, cache: PagedKVCache, layer: int, batch: ForwardBatch) -> tuple[Tensor, Tensor, Tensor]:
+        sizes = [self._num_heads, self._num_kv_heads, self._num_kv_heads]
+        if self._native is not None:
+            table = self._rotary
+            self._native.rotate_and_store(
+                qkv_NAD, cache.layers[layer], table.cos_PD, table.sin_PD, batch.positions_N, batch.slots_N, num_heads=sizes[0], num_kv_heads=sizes[1]
+            )
+            q_NHD, k_NGD, v_NGD = torch.split(qkv_NAD, sizes, dim=1)
+            return q_NHD, k_NGD, v_NGD
+        q_NHD, k_NGD, v_NGD = torch.split(qkv_NAD, sizes, dim=1)
+        cos_sin = self._rotary.at(batch.positions_N, qkv_NAD.dtype)
+        q_NHD, k_NGD = rotate(q_NHD, cos_sin), rotate(k_NGD, cos_sin)
+        cache.write(layer, batch.slots_N, k_NGD, v_NGD)
+        return q_NHD, k_NGD, v_NGD
+
+    def _decode(self, qkv_NAD: Tensor, q_NHD: Tensor, cache: PagedKVCache, layer: int, batch: ForwardBatch) -> Tensor:
+        blocks_BM, lengths_B = batch.decode_blocks_BM, batch.decode_lengths_B
+        assert blocks_BM is not None and lengths_B is not None
+        if self._native is not None:
+            return self._native.attend(qkv_NAD, cache.layers[layer], blocks_BM, lengths_B, num_heads=self._num_heads, num_kv_heads=self._num_kv_heads)
+        return _decode_eagerly(q_NHD[: batch.num_decodes], *cache.read(layer, blocks_BM), lengths_B)
 
 
-def _decode(queries_BHD: Tensor, cache: PagedKVCache, layer: int, batch: ForwardBatch) -> Tensor:
+def _decode_eagerly(queries_BHD: Tensor, keys_GBTD: Tensor, values_GBTD: Tensor, lengths_B: Tensor) -> Tensor:
     """One query per sequence: grouped products on the un-repeated keys and values, softmax in float32."""
-    assert batch.decode_blocks_BM is not None and batch.decode_mask_BT is not None
-    keys_GBTD, values_GBTD = cache.read(layer, batch.decode_blocks_BM)
-    num_groups, num_rows, _, head_dim = keys_GBTD.shape
+    num_groups, num_rows, num_positions, head_dim = keys_GBTD.shape
     queries_GBRD = queries_BHD.view(num_rows, num_groups, -1, head_dim).transpose(0, 1) * head_dim**-0.5
-    scores_GBRT = torch.matmul(queries_GBRD, keys_GBTD.transpose(2, 3))
-    weights_GBRT = torch.softmax(scores_GBRT.float() + batch.decode_mask_BT.unsqueeze(1), dim=-1).to(values_GBTD.dtype)
+    scores_GBRT = torch.matmul(queries_GBRD, keys_GBTD.transpose(2, 3)).float()
+    is_padding_BT = torch.arange(num_positions, device=lengths_B.device) >= lengths_B.unsqueeze(1)
+    weights_GBRT = torch.softmax(scores_GBRT.masked_fill(is_padding_BT.unsqueeze(1), float("-inf")), dim=-1).to(values_GBTD.dtype)
     mixed_GBRD = torch.matmul(weights_GBRT, values_GBTD)
     return mixed_GBRD.transpose(0, 1).reshape(num_rows, -1)
 
 
 def _first_stretch(queries_SHD: Tensor, keys_SGD: Tensor, values_SGD: Tensor) -> Tensor:
     """A prompt from its beginning: nothing cached yet, plain causal attention."""
-    repeats = queries_SHD.shape[1] // keys_SGD.shape[1]
-    queries, keys, values = (
-        queries_SHD.transpose(0, 1).unsqueeze(0),
-        keys_SGD.transpose(0, 1).repeat_interleave(repeats, dim=0).unsqueeze(0),
-        values_SGD.transpose(0, 1).repeat_interleave(repeats, dim=0).unsqueeze(0),
-    )
-    mixed_1HSD = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-    return mixed_1HSD.squeeze(0).transpose(0, 1).reshape(queries_SHD.shape[0], -1)
+    return _attend_stretch(queries_SHD, keys_SGD.transpose(0, 1), values_SGD.transpose(0, 1), None)
 
 
 def _later_stretch(queries_SHD: Tensor, cache: PagedKVCache, layer: int, span: PromptSpan) -> Tensor:
     """A prompt stretch that also sees what earlier steps cached."""
     keys_G1TD, values_G1TD = cache.read(layer, span.blocks_M)
-    repeats = queries_SHD.shape[1] // keys_G1TD.shape[0]
-    keys = keys_G1TD[:, 0, : span.kv_length].repeat_interleave(repeats, dim=0).unsqueeze(0)
-    values = values_G1TD[:, 0, : span.kv_length].repeat_interleave(repeats, dim=0).unsqueeze(0)
     last_visible_S = torch.arange(span.kv_length - span.length, span.kv_length, device=queries_SHD.device)
     is_visible_ST = torch.arange(span.kv_length, device=queries_SHD.device).unsqueeze(0) <= last_visible_S.unsqueeze(1)
-    mixed_1HSD = functional.scaled_dot_product_attention(queries_SHD.transpose(0, 1).unsqueeze(0), keys, values, attn_mask=is_visible_ST)
+    return _attend_stretch(queries_SHD, keys_G1TD[:, 0, : span.kv_length], values_G1TD[:, 0, : span.kv_length], is_visible_ST)
+
+
+def _attend_stretch(queries_SHD: Tensor, keys_GTD: Tensor, values_GTD: Tensor, is_visible_ST: Tensor | None) -> Tensor:
+    """Fused attention with each key/value head repeated for its group; causal where no mask is given."""
+    repeats = queries_SHD.shape[1] // keys_GTD.shape[0]
+    queries, keys, values = (
+        x.unsqueeze(0) for x in (queries_SHD.transpose(0, 1), keys_GTD.repeat_interleave(repeats, 0), values_GTD.repeat_interleave(repeats, 0))
+    )
+    mixed_1HSD = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=is_visible_ST, is_causal=is_visible_ST is None)
     return mixed_1HSD.squeeze(0).transpose(0, 1).reshape(queries_SHD.shape[0], -1)

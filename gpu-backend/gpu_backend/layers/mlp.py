@@ -5,17 +5,22 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gpu_backend.kernels.native import NativeKernels
 from gpu_backend.layers.linear import Linear
 
 
 class SwiGLU(nn.Module):
     """`down(silu(gate(x)) * up(x))`: (N, hidden) -> (N, hidden)."""
 
-    def __init__(self, gate_up: Linear, down: Linear) -> None:
+    def __init__(self, gate_up: Linear, down: Linear, native: NativeKernels | None = None) -> None:
         super().__init__()
         self.gate_up = gate_up
         self.down = down
+        self.native = native
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        gate_up = self.gate_up(x)
+        if self.native is not None:
+            return self.down(self.native.gate(gate_up))
+        gate, up = gate_up.chunk(2, dim=-1)
         return self.down(functional.silu(gate) * up)

@@ -5,14 +5,26 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gpu_backend.kernels.native import NativeKernels
+
 
 class RMSNorm(nn.Module):
     """Scale the last dimension to unit root mean square, then by a learned weight: (..., D) -> (..., D)."""
 
-    def __init__(self, weight: Tensor, eps: float) -> None:
+    def __init__(self, weight: Tensor, eps: float, native: NativeKernels | None = None) -> None:
         super().__init__()
         self.weight = weight
         self.eps = eps
+        self.native = native
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.native is not None:
+            return self.native.norm(x, self.weight, self.eps)
         return functional.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+
+    def after_adding(self, x: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """-> x + delta, and its norm."""
+        if self.native is not None:
+            return self.native.add_norm(x, delta, self.weight, self.eps)
+        total = x + delta
+        return total, self(total)

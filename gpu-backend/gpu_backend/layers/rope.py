@@ -110,17 +110,17 @@ def _yarn_attention_factor(config: RopeConfig) -> float:
 
 
 class RotaryTable:
-    """Cosines and sines of every position, computed once in float32 and kept in the model's dtype."""
+    """Cosines and sines of every position, computed once, in float32."""
 
-    def __init__(self, config: RopeConfig, max_positions: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, config: RopeConfig, max_positions: int, device: torch.device) -> None:
         frequencies, scale = inverse_frequencies(config)
         angles_PD = torch.outer(torch.arange(max_positions, dtype=torch.float32), frequencies)
-        self.cos_PD = (angles_PD.cos() * scale).to(device=device, dtype=dtype)
-        self.sin_PD = (angles_PD.sin() * scale).to(device=device, dtype=dtype)
+        self.cos_PD = (angles_PD.cos() * scale).to(device)
+        self.sin_PD = (angles_PD.sin() * scale).to(device)
 
-    def at(self, positions_N: Tensor) -> tuple[Tensor, Tensor]:
+    def at(self, positions_N: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Cosines and sines for these positions, each (N, 1, D/2), to be broadcast over heads."""
-        return self.cos_PD[positions_N].unsqueeze(1), self.sin_PD[positions_N].unsqueeze(1)
+        return self.cos_PD[positions_N].unsqueeze(1).to(dtype), self.sin_PD[positions_N].unsqueeze(1).to(dtype)
 
 
 def rotate(x_NHD: Tensor, cos_sin: tuple[Tensor, Tensor]) -> Tensor:

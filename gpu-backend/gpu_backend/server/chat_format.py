@@ -75,11 +75,7 @@ class ChatFormat:
 
     def _token(self, token_id: int, logprob: float) -> dict[str, Any]:
         # JSON has no -infinity; OpenAI writes -9999.0 for it.
-        return {
-            "token": self._tokenizer.token_text(token_id),
-            "logprob": max(logprob, -9999.0),
-            "bytes": list(self._tokenizer.token_bytes(token_id)),
-        }
+        return {"token": self._tokenizer.token_text(token_id), "logprob": max(logprob, -9999.0), "bytes": list(self._tokenizer.token_bytes(token_id))}
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
@@ -87,7 +83,7 @@ def usage_object(usage: Usage) -> dict[str, Any]:
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": 0},
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,6 +16,30 @@ class StrictModel(BaseModel):
 class Message(StrictModel):
     role: Literal["system", "developer", "user", "assistant"]
     content: str
+
+
+class JsonObjectFormat(StrictModel):
+    type: Literal["json_object"]
+
+
+class JsonSchemaFormat(StrictModel):
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+    type: Literal["json_schema"]
+    json_schema: dict[str, Any]
+
+
+class RegexFormat(StrictModel):
+    type: Literal["regex"]
+    pattern: Annotated[str, Field(min_length=1)]
+
+
+class ChoiceFormat(StrictModel):
+    type: Literal["choice"]
+    choices: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=256)]
+
+
+ResponseFormat = Annotated[JsonObjectFormat | JsonSchemaFormat | RegexFormat | ChoiceFormat, Field(discriminator="type")]
 
 
 class ChatRequest(StrictModel):
@@ -37,6 +61,10 @@ class ChatRequest(StrictModel):
     logit_bias: Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] = {}
     stream: bool = False
     include_usage: bool = False
+    response_format: ResponseFormat | None = None
+    tenant: Annotated[str, Field(max_length=128)] = ""
+    end_user: Annotated[str, Field(max_length=512)] = ""
+    priority: Annotated[int, Field(ge=-4, le=4)] = 0
 
 
 class TokenizeRequest(StrictModel):

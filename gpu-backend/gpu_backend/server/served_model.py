@@ -14,9 +14,11 @@ import torch
 from gpu_backend.chat_template import ChatTemplate, special_names
 from gpu_backend.config import ConfigError, EngineConfig, ModelSpec
 from gpu_backend.core import Request, SamplingParams
+from gpu_backend.decoding.grammar import GrammarCompiler
 from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
+from gpu_backend.kernels.native import load_native
 from gpu_backend.layers.linear import can_pack
 from gpu_backend.models.causal_lm.gguf_file import GgufFile
 from gpu_backend.models.causal_lm.gguf_tokenizer import build_tokenizer, dump, end_token_ids, tokenizer_config
@@ -34,6 +36,7 @@ class ServedModel:
     tokenizer: Tokenizer
     template: ChatTemplate | None
     engine: Engine
+    grammars: GrammarCompiler
 
 
 def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, metrics: EngineMetrics) -> ServedModel:
@@ -41,15 +44,27 @@ def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, m
     started = time.monotonic()
     path = spec.folder(models_dir)
     device = pick_device(config.device)
-    model = load_causal_lm(path, dtype=pick_dtype(config.dtype, device), device=device)
+    dtype = pick_dtype(config.dtype, device)
+    native = load_native(models_dir / ".native") if config.use_native_kernels and can_pack(dtype, device) else None
+    model = load_causal_lm(path, dtype=dtype, device=device, native=native)
     tokenizer, template, end_ids = _read_gguf_texts(path) if path.suffix == ".gguf" else _read_folder_texts(path)
     context_length = model.config.max_positions
     if config.kv_cache_tokens < context_length:
         raise ConfigError(f"kv_cache_tokens ({config.kv_cache_tokens}) must hold at least one full context of {spec.id} ({context_length})")
-    engine = Engine(spec.id, ModelRunner(model, config), tokenizer, config, end_ids, metrics)
+    grammars = GrammarCompiler(tokenizer, model.config.vocab_size, end_ids)
+    engine = Engine(spec.id, ModelRunner(model, config), tokenizer, config, end_ids, metrics, grammars)
     warm_up(engine)
-    logger.info("model loaded", extra={"model": spec.id, "seconds": round(time.monotonic() - started, 2), "device": str(device), "dtype": str(model.dtype)})
-    return ServedModel(spec, _revision(spec, path), context_length, tokenizer, template, engine)
+    logger.info(
+        "model loaded",
+        extra={
+            "model": spec.id,
+            "seconds": round(time.monotonic() - started, 2),
+            "device": str(device),
+            "dtype": str(model.dtype),
+            "native": native is not None,
+        },
+    )
+    return ServedModel(spec, _revision(spec, path), context_length, tokenizer, template, engine, grammars)
 
 
 def warm_up(engine: Engine) -> None:

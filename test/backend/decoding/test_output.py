@@ -18,11 +18,7 @@ def run(text: bytes, *, end: bool = False, **sampling: object) -> list[Delta]:
 
 
 def test_end_token_stops_and_is_not_text() -> None:
-    assert run(b"ab", end=True) == [
-        Delta(0, "a"),
-        Delta(0, "b"),
-        Delta(0, "", (), FinishReason.STOP),
-    ]
+    assert run(b"ab", end=True) == [Delta(0, "a"), Delta(0, "b"), Delta(0, "", (), FinishReason.STOP)]
 
 
 def test_length_ends_with_the_last_text() -> None:
@@ -35,17 +31,11 @@ def test_half_a_character_waits_and_is_replaced_at_the_end() -> None:
 
 
 def test_stop_string_beats_length_and_is_not_shown() -> None:
-    assert run(b"xy.", max_tokens=3, stop=("y.",)) == [
-        Delta(0, "x"),
-        Delta(0, "", (), FinishReason.STOP),
-    ]
+    assert run(b"xy.", max_tokens=3, stop=("y.",)) == [Delta(0, "x"), Delta(0, "", (), FinishReason.STOP)]
 
 
 def test_text_held_for_a_stop_string_is_shown_at_length() -> None:
-    assert run(b"xy", max_tokens=2, stop=("y.",)) == [
-        Delta(0, "x"),
-        Delta(0, "y", (), FinishReason.LENGTH),
-    ]
+    assert run(b"xy", max_tokens=2, stop=("y.",)) == [Delta(0, "x"), Delta(0, "y", (), FinishReason.LENGTH)]
 
 
 def test_logprobs_travel_with_their_text_and_none_is_lost() -> None:

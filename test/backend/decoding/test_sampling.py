@@ -46,13 +46,7 @@ def test_temperature_squares_the_odds_at_one_half() -> None:
 
 @pytest.mark.parametrize(
     ("limits", "allowed"),
-    [
-        ({"top_k": 2}, {0, 1}),
-        ({"top_p": 0.49}, {0}),
-        ({"top_p": 0.51}, {0, 1}),
-        ({"top_k": 3, "top_p": 0.9}, {0, 1, 2}),
-        ({"top_k": 3, "top_p": 0.8}, {0, 1}),
-    ],
+    [({"top_k": 2}, {0, 1}), ({"top_p": 0.49}, {0}), ({"top_p": 0.51}, {0, 1}), ({"top_k": 3, "top_p": 0.9}, {0, 1, 2}), ({"top_k": 3, "top_p": 0.8}, {0, 1})],
 )
 def test_limits_keep_exactly_the_best_tokens(limits: dict[str, float], allowed: set[int]) -> None:
     """top_p keeps the smallest set that reaches it: 0.49 is reached by the first token, 0.51 needs two. After top_k 3 of (0.5, 0.25, 0.15, 0.1) the mass
@@ -78,11 +72,7 @@ def test_same_seed_same_tokens_and_choices_differ() -> None:
 
 def test_rows_do_not_influence_each_other() -> None:
     logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
-    params = [
-        {"temperature": 0.0},
-        {"top_p": 0.9},
-        {"presence_penalty": 1.0, "seed": 3},
-    ]
+    params = [{"temperature": 0.0}, {"top_p": 0.9}, {"presence_penalty": 1.0, "seed": 3}]
     together = [state(**values) for values in params]
     alone = [state(**values) for values in params]
     for _ in range(5):
@@ -95,11 +85,7 @@ def test_penalties_by_hand() -> None:
     """After token 0 came twice: ln 0.5 - 2 * 0.3 - 0.2 = -1.493 is below ln 0.25 = -1.386, so greedy moves to token 1."""
     sampler = state(temperature=0.0, frequency_penalty=0.3, presence_penalty=0.2)
     # once: ln 0.5 - 0.5 = -1.193 is still the best
-    assert [sample(LOGITS.unsqueeze(0), [sampler])[0].token_id for _ in range(3)] == [
-        0,
-        0,
-        1,
-    ]
+    assert [sample(LOGITS.unsqueeze(0), [sampler])[0].token_id for _ in range(3)] == [0, 0, 1]
 
 
 def test_logit_bias_by_hand() -> None:
@@ -108,10 +94,7 @@ def test_logit_bias_by_hand() -> None:
 
 
 def test_logprobs_are_those_of_the_unmodified_model() -> None:
-    token = sample(
-        LOGITS.unsqueeze(0),
-        [state(temperature=0.0, logit_bias={1: 50.0}, logprobs=True, top_logprobs=2)],
-    )[0]
+    token = sample(LOGITS.unsqueeze(0), [state(temperature=0.0, logit_bias={1: 50.0}, logprobs=True, top_logprobs=2)])[0]
     assert token.token_id == 1 and math.isclose(token.logprob, math.log(0.25), rel_tol=1e-5)
     assert [i for i, _ in token.top] == [0, 1] and math.isclose(token.top[0][1], math.log(0.5), rel_tol=1e-5)
 
@@ -120,17 +103,7 @@ def test_no_logprobs_unless_asked() -> None:
     assert sample(LOGITS.unsqueeze(0), [state(temperature=0.0)]) == [TokenLogprob(0, 0.0)]
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"max_tokens": 0},
-        {"temperature": 2.5},
-        {"temperature": math.nan},
-        {"top_p": 0.0},
-        {"top_p": 1.5},
-        {"top_k": -1},
-    ],
-)
+@pytest.mark.parametrize("values", [{"max_tokens": 0}, {"temperature": 2.5}, {"temperature": math.nan}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": -1}])
 def test_parameters_out_of_range_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(values))):
         SamplingParams(**{"max_tokens": 1, **values})  # type: ignore[arg-type]

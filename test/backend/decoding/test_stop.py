@@ -25,12 +25,7 @@ def test_stop_string_over_three_tokens() -> None:
 
 def test_a_beginning_that_does_not_continue_is_shown() -> None:
     checker = StopChecker(("END",))
-    assert [checker.push(part) for part in ("EN", "EN", "T", "x")] == [
-        "",
-        "EN",
-        "ENT",
-        "x",
-    ]
+    assert [checker.push(part) for part in ("EN", "EN", "T", "x")] == ["", "EN", "ENT", "x"]
 
 
 def test_the_earliest_of_several_wins() -> None:
@@ -41,10 +36,7 @@ def test_what_was_held_back_appears_at_the_end() -> None:
     assert feed(("\n\n",), ["a\n"]) == ("a\n", False)
 
 
-@given(
-    st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=4),
-    st.lists(st.text("abc", max_size=4), max_size=12),
-)
+@given(st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=4), st.lists(st.text("abc", max_size=4), max_size=12))
 def test_equals_searching_the_whole_text(stop: list[str], parts: list[str]) -> None:
     text = "".join(parts)
     found = [text.find(string) for string in stop if string in text]

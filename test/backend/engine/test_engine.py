@@ -9,27 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_backend.core import (
-    Delta,
-    EngineOverloadedError,
-    Event,
-    Failed,
-    Finished,
-    FinishReason,
-)
+from gpu_backend.core import Delta, EngineOverloadedError, Event, Failed, Finished, FinishReason, Usage
 from gpu_backend.decoding.reference import generate_greedily
 from gpu_backend.engine.engine import Engine
 from support import num_terminal, request, run_dry, text_of, tiny_engine, tiny_model
 
 MODEL = tiny_model()
-PROMPTS = [
-    [1, 2, 3],
-    [5] * 21,
-    [7, 8],
-    [9, 10, 11, 12, 13, 14, 15],
-    [20],
-    [30, 31, 32, 33],
-]
+PROMPTS = [[1, 2, 3], [5] * 21, [7, 8], [9, 10, 11, 12, 13, 14, 15], [20], [30, 31, 32, 33]]
 
 
 def expected(prompt: list[int], max_tokens: int = 8) -> str:
@@ -79,10 +65,61 @@ def test_choices_share_a_prompt_and_count_it_once() -> None:
     texts = [text_of(events, choice) for choice in range(3)]
     assert len(set(texts)) > 1
     last = events[-1]
-    assert isinstance(last, Finished) and (
-        last.usage.prompt_tokens,
-        last.usage.completion_tokens,
-    ) == (3, 24)
+    assert isinstance(last, Finished) and (last.usage.prompt_tokens, last.usage.completion_tokens) == (3, 24)
+
+
+def usage_of(events: list[Event]) -> Usage:
+    last = events[-1]
+    assert isinstance(last, Finished)
+    return last.usage
+
+
+def test_a_reused_prefix_changes_no_answer_and_is_counted() -> None:
+    engine = tiny_engine(MODEL)
+    prompt = [5, 6, 7, 8] * 5
+    engine.add(request("first", prompt))
+    first = run_dry(engine)["first"]
+    engine.add(request("again", prompt))
+    engine.add(request("longer", [*prompt, 9, 9]))
+    events = run_dry(engine)
+    assert text_of(events["again"]) == text_of(first) == expected(prompt)
+    assert text_of(events["longer"]) == expected([*prompt, 9, 9])
+    # Blocks of 4: of 20 known tokens 16 may be reused, since the last must be computed; the longer prompt reuses all 20.
+    assert [usage_of(e).cached_tokens for e in (first, events["again"], events["longer"])] == [0, 16, 20]
+
+
+def test_a_conversation_reuses_its_own_answers() -> None:
+    engine = tiny_engine(MODEL)
+    engine.add(request("turn", [1, 2, 3, 4], max_tokens=9))
+    answer = text_of(run_dry(engine)["turn"])
+    assert answer == expected([1, 2, 3, 4], 9)
+    history = [1, 2, 3, 4, *generate_greedily(MODEL, [1, 2, 3, 4], 9)]
+    engine.add(request("next", [*history, 50]))
+    events = run_dry(engine)["next"]
+    assert usage_of(events).cached_tokens == 12 and text_of(events) == expected([*history, 50])
+
+
+def test_another_salt_finds_nothing() -> None:
+    engine = tiny_engine(MODEL)
+    for name, salt in (("a", b"user 1"), ("b", b"user 2"), ("c", b"user 1")):
+        engine.add(request(name, [5] * 20, cache_salt=salt))
+        assert usage_of(run_dry(engine)[name]).cached_tokens == (16 if name == "c" else 0)
+
+
+def test_without_reuse_nothing_is_shared() -> None:
+    engine = tiny_engine(MODEL, reuses_prefixes=False)
+    for name in ("a", "b"):
+        engine.add(request(name, [5] * 20))
+        events = run_dry(engine)[name]
+        assert usage_of(events).cached_tokens == 0 and text_of(events) == expected([5] * 20)
+
+
+def test_choices_share_their_prompt_and_then_go_their_own_ways() -> None:
+    """Greedy choices must agree with each other and with a request of one choice, although their blocks are shared up to the prompt's end."""
+    engine = tiny_engine(MODEL)
+    engine.add(request("r", [5] * 18, num_choices=3))
+    events = run_dry(engine)["r"]
+    assert [text_of(events, choice) for choice in range(3)] == [expected([5] * 18)] * 3
 
 
 def test_end_token_finishes_with_stop() -> None:
@@ -90,10 +127,7 @@ def test_end_token_finishes_with_stop() -> None:
     engine = tiny_engine(MODEL, end_token_ids=(first,))
     engine.add(request("r", PROMPTS[0]))
     delta, finished = run_dry(engine)["r"]
-    assert isinstance(delta, Delta) and (delta.text, delta.finish_reason) == (
-        "",
-        FinishReason.STOP,
-    )
+    assert isinstance(delta, Delta) and (delta.text, delta.finish_reason) == ("", FinishReason.STOP)
     assert isinstance(finished, Finished) and finished.usage.completion_tokens == 1
 
 
@@ -131,9 +165,7 @@ def test_cancel_frees_everything_and_sends_nothing_more() -> None:
     assert engine.num_free_blocks == engine.config.num_kv_blocks
 
 
-def test_cancel_while_the_model_runs_is_harmless(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_cancel_while_the_model_runs_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = tiny_engine(MODEL)
     engine.add(request("gone", [1, 2]))
     engine.add(request("stays", [3, 4]))
@@ -148,9 +180,7 @@ def test_cancel_while_the_model_runs_is_harmless(
     assert set(events) == {"stays"} and text_of(events["stays"]) == expected([3, 4])
 
 
-def test_a_failing_step_fails_its_requests_and_the_engine_lives_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_failing_step_fails_its_requests_and_the_engine_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = tiny_engine(MODEL)
     engine.add(request("unlucky", [1, 2]))
 
@@ -167,9 +197,7 @@ def test_a_failing_step_fails_its_requests_and_the_engine_lives_on(
     assert not engine.is_failing
 
 
-def test_three_failing_steps_mean_the_model_is_broken(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_three_failing_steps_mean_the_model_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = tiny_engine(MODEL)
     monkeypatch.setattr(engine._runner, "run", lambda plan: 1 / 0)
     for index in range(3):
@@ -179,17 +207,12 @@ def test_three_failing_steps_mean_the_model_is_broken(
     assert engine.is_failing
 
 
-ACTIONS = st.lists(
-    st.tuples(st.sampled_from(["add", "step", "cancel", "fault"]), st.integers(0, 30)),
-    max_size=40,
-)
+ACTIONS = st.lists(st.tuples(st.sampled_from(["add", "step", "cancel", "fault"]), st.integers(0, 30)), max_size=40)
 
 
 @settings(max_examples=40, deadline=None)
 @given(ACTIONS)
-def test_every_request_ends_with_exactly_one_terminal_event(
-    actions: list[tuple[str, int]],
-) -> None:
+def test_every_request_ends_with_exactly_one_terminal_event(actions: list[tuple[str, int]]) -> None:
     """Random arrivals, cancels and faults; a cancelled request ends without an event, since nobody listens any more."""
     engine = tiny_engine(MODEL, kv_cache_tokens=48, max_num_waiting=5)
     events: dict[str, list[Event]] = {}
@@ -220,14 +243,7 @@ def test_every_request_ends_with_exactly_one_terminal_event(
 def _try_to_add(engine: Engine, accepted: list[str], number: int) -> None:
     name = str(len(accepted))
     try:
-        engine.add(
-            request(
-                name,
-                [number] * (1 + number % 20),
-                max_tokens=1 + number % 9,
-                num_choices=1 + number % 3,
-            )
-        )
+        engine.add(request(name, [number] * (1 + number % 20), max_tokens=1 + number % 9, num_choices=1 + number % 3))
         accepted.append(name)
     except EngineOverloadedError:
         pass

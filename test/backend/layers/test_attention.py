@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpu_backend.layers.attention import attend
+from gpu_backend.layers.attention import Attention
 from gpu_backend.layers.batch import ForwardBatch, PromptSpan
 from gpu_backend.layers.kv_cache import PagedKVCache
+from gpu_backend.layers.rope import RopeConfig, RotaryTable
 
 
 def new_cache(num_kv_heads: int, head_dim: int, num_blocks: int = 8, block_size: int = 4) -> PagedKVCache:
@@ -31,25 +32,21 @@ def slots(blocks: list[int], first: int, length: int, block_size: int = 4) -> Te
 
 def prompt_batch(blocks: list[int], first: int, length: int) -> ForwardBatch:
     span = PromptSpan(0, length, first + length, torch.tensor(blocks))
-    return ForwardBatch(
-        torch.empty(0),
-        torch.empty(0),
-        slots(blocks, first, length),
-        0,
-        None,
-        None,
-        (span,),
-    )
+    # Rotation is not the subject here: at position 0 it changes nothing, so every token claims to stand there.
+    return ForwardBatch(torch.empty(0), torch.zeros(length, dtype=torch.long), slots(blocks, first, length), 0, None, None, (span,))
 
 
 def decode_batch(tables: list[list[int]], lengths: list[int]) -> ForwardBatch:
     columns = max(map(len, tables))
-    mask = torch.zeros(len(tables), columns * 4)
-    for row, length in enumerate(lengths):
-        mask[row, length:] = float("-inf")
     where = torch.cat([slots(table, length - 1, 1) for table, length in zip(tables, lengths, strict=True)])
     padded = torch.tensor([table + [0] * (columns - len(table)) for table in tables])
-    return ForwardBatch(torch.empty(0), torch.empty(0), where, len(tables), padded, mask, ())
+    return ForwardBatch(torch.empty(0), torch.zeros_like(where), where, len(tables), padded, torch.tensor(lengths), ())
+
+
+def attend(queries_NHD: Tensor, keys_NGD: Tensor, values_NGD: Tensor, cache: PagedKVCache, layer: int, batch: ForwardBatch) -> Tensor:
+    rotary = RotaryTable(RopeConfig(head_dim=queries_NHD.shape[-1], theta=10_000.0), 1, torch.device("cpu"))
+    attention = Attention(queries_NHD.shape[1], keys_NGD.shape[1], rotary)
+    return attention(torch.cat((queries_NHD, keys_NGD, values_NGD), dim=1), cache, layer, batch)
 
 
 def textbook(queries_NHD: Tensor, keys_NGD: Tensor, values_NGD: Tensor) -> Tensor:
@@ -65,15 +62,10 @@ def textbook(queries_NHD: Tensor, keys_NGD: Tensor, values_NGD: Tensor) -> Tenso
 
 
 def test_two_positions_by_hand() -> None:
-    """q = (ln 3) * sqrt(1), k = 0 and 1: scores 0 and ln 3, weights 1/4 and 3/4, values 8 and 4 -> 5."""
-    cache = new_cache(1, 1)
-    query, keys, values = (
-        torch.tensor([[[0.0]], [[math.log(3)]]]),
-        torch.tensor([[[0.0]], [[1.0]]]),
-        torch.tensor([[[8.0]], [[4.0]]]),
-    )
-    out = attend(query, keys, values, cache, 0, prompt_batch([2], 0, 2))
-    assert torch.allclose(out, torch.tensor([[8.0], [5.0]]))
+    """Head size 2, both numbers alike: 2 * q * k / sqrt(2) is ln 3 for k = 1 and 0 for k = 0, so weights 3/4 and 1/4, values 4 and 8 -> 5."""
+    query, keys, values = (torch.tensor(rows).view(2, 1, 1).expand(2, 1, 2) for rows in ([0.0, math.log(3) / math.sqrt(2)], [0.0, 1.0], [8.0, 4.0]))
+    out = attend(query, keys, values, new_cache(1, 2), 0, prompt_batch([2], 0, 2))
+    assert torch.allclose(out, torch.tensor([[8.0, 8.0], [5.0, 5.0]]))
 
 
 @pytest.mark.parametrize("cuts", [[11], [4, 7], [1] * 11, [5, 1, 1, 4], [10, 1]])
@@ -95,14 +87,7 @@ def test_rows_of_different_length_do_not_see_each_other_or_the_padding() -> None
     sequences = [tuple(torch.randn(length, heads, 8, generator=generator) for heads in (4, 2, 2)) for length in lengths]
     cache = new_cache(2, 8)
     for (queries, keys, values), table, length in zip(sequences, tables, lengths, strict=True):
-        attend(
-            queries[:-1],
-            keys[:-1],
-            values[:-1],
-            cache,
-            0,
-            prompt_batch(table, 0, length - 1),
-        )
+        attend(queries[:-1], keys[:-1], values[:-1], cache, 0, prompt_batch(table, 0, length - 1))
     last = [torch.stack([sequence[part][-1] for sequence in sequences]) for part in range(3)]
     out = attend(last[0], last[1], last[2], cache, 0, decode_batch(tables, lengths))
     for row, (queries, keys, values) in enumerate(sequences):

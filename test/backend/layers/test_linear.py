@@ -9,10 +9,7 @@ from torch.nn import functional
 from gpu_backend.layers.linear import Linear, can_pack
 
 CPU = torch.device("cpu")
-needs_bfloat16 = pytest.mark.skipif(
-    not can_pack(torch.bfloat16, CPU),
-    reason="this processor has no bfloat16 instructions: packing is off",
-)
+needs_bfloat16 = pytest.mark.skipif(not can_pack(torch.bfloat16, CPU), reason="this processor has no bfloat16 instructions: packing is off")
 
 
 def packed(out_size: int, in_size: int, has_bias: bool) -> tuple[Linear, torch.Tensor, torch.Tensor | None]:

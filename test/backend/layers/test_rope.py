@@ -19,10 +19,7 @@ def test_frequencies_by_hand() -> None:
     """theta 100, head 4: pair 0 turns 100^0 = 1 radian a position, pair 1 turns 100^(-2/4) = 0.1."""
     frequencies, scale = inverse_frequencies(config())
     assert torch.allclose(frequencies, torch.tensor([1.0, 0.1])) and scale == 1.0
-    assert torch.allclose(
-        inverse_frequencies(config(kind="linear", factor=4.0))[0],
-        torch.tensor([0.25, 0.025]),
-    )
+    assert torch.allclose(inverse_frequencies(config(kind="linear", factor=4.0))[0], torch.tensor([0.25, 0.025]))
 
 
 def test_llama3_keeps_short_waves_and_divides_long_ones() -> None:
@@ -34,19 +31,19 @@ def test_llama3_keeps_short_waves_and_divides_long_ones() -> None:
 
 def test_rotation_by_hand() -> None:
     """Position 1: the pair (x0, x2) turns by 1 radian, (x1, x3) by 0.1."""
-    table = RotaryTable(config(), 8, torch.float32, CPU)
+    table = RotaryTable(config(), 8, CPU)
     x = torch.tensor([[[1.0, 2.0, 3.0, 4.0]]])
     c, s, c1, s1 = math.cos(1), math.sin(1), math.cos(0.1), math.sin(0.1)
     expected = torch.tensor([[[c - 3 * s, 2 * c1 - 4 * s1, 3 * c + s, 4 * c1 + 2 * s1]]])
-    assert torch.allclose(rotate(x, table.at(torch.tensor([1]))), expected)
+    assert torch.allclose(rotate(x, table.at(torch.tensor([1]), torch.float32)), expected)
 
 
 def test_products_depend_on_distance_only() -> None:
-    table = RotaryTable(config(head_dim=8), 64, torch.float32, CPU)
+    table = RotaryTable(config(head_dim=8), 64, CPU)
     query, key = torch.randn(2, 1, 1, 8, generator=torch.Generator().manual_seed(3))
 
     def product(query_at: int, key_at: int) -> float:
-        rotated = [rotate(x, table.at(torch.tensor([at]))) for x, at in ((query, query_at), (key, key_at))]
+        rotated = [rotate(x, table.at(torch.tensor([at]), torch.float32)) for x, at in ((query, query_at), (key, key_at))]
         return float((rotated[0] * rotated[1]).sum())
 
     assert math.isclose(product(5, 2), product(50, 47), rel_tol=1e-4)

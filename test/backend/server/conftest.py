@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from gpu_backend.chat_template import ChatTemplate
 from gpu_backend.config import EngineConfig, ModelSpec, ServerConfig
+from gpu_backend.decoding.grammar import GrammarCompiler
 from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
@@ -29,36 +30,15 @@ TEMPLATE = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>
 
 def tiny_served_model(registry: CollectorRegistry, **limits: int) -> ServedModel:
     """Vocabulary: 256 bytes and two control tokens; context 512. It never ends by itself."""
-    config = EngineConfig(
-        **{
-            "max_num_sequences": 4,
-            "kv_cache_tokens": 2048,
-            "max_num_waiting": 8,
-            **limits,
-        }
-    )  # type: ignore[arg-type]
+    config = EngineConfig(**{"max_num_sequences": 4, "kv_cache_tokens": 2048, "max_num_waiting": 8, **limits})  # type: ignore[arg-type]
     tokenizer = byte_tokenizer()
     model = tiny_model(vocab_size=tokenizer.vocab_size, max_position_embeddings=512)
-    engine = Engine(
-        "tiny",
-        ModelRunner(model, config),
-        tokenizer,
-        config,
-        (),
-        EngineMetrics(registry),
-    )
+    grammars = GrammarCompiler(tokenizer, tokenizer.vocab_size, [tokenizer.control_ids["<|end|>"]])
+    engine = Engine("tiny", ModelRunner(model, config), tokenizer, config, (), EngineMetrics(registry), grammars)
     spec = ModelSpec(
-        id="tiny",
-        source="folder",
-        capabilities=("chat",),
-        languages=("en",),
-        license="apache-2.0",
-        owned_by="tests",
-        created=1,
-        path=".",
-        base_folder=Path(),
+        id="tiny", source="folder", capabilities=("chat",), languages=("en",), license="apache-2.0", owned_by="tests", created=1, path=".", base_folder=Path()
     )
-    return ServedModel(spec, "rev1", 512, tokenizer, ChatTemplate(TEMPLATE, tokenizer, {}), engine)
+    return ServedModel(spec, "rev1", 512, tokenizer, ChatTemplate(TEMPLATE, tokenizer, {}), engine, grammars)
 
 
 @contextmanager
@@ -70,12 +50,7 @@ def serving(app: FastAPI, *, wait_ready: bool = True) -> Iterator[httpx.Client]:
     try:
         _until(lambda: server.started)
         port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client(
-            base_url=f"http://127.0.0.1:{port}",
-            headers={"x-attune-secret": SECRET},
-            timeout=20,
-            trust_env=False,
-        ) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-attune-secret": SECRET}, timeout=20, trust_env=False) as client:
             if wait_ready:
                 _until(lambda: client.get("/ready").status_code == 200)
             yield client

@@ -56,21 +56,12 @@ def test_whole_answer_has_openais_shape(client: httpx.Client) -> None:
     response = chat(client, n=2)
     assert response.status_code == 200
     body = response.json()
-    assert (
-        body["id"],
-        body["object"],
-        body["created"],
-        body["model"],
-        body["system_fingerprint"],
-    ) == ("chatcmpl-1", "chat.completion", 17, "tiny", "fp_rev1")
+    assert (body["id"], body["object"], body["created"], body["model"], body["system_fingerprint"]) == ("chatcmpl-1", "chat.completion", 17, "tiny", "fp_rev1")
     assert [choice["index"] for choice in body["choices"]] == [0, 1]
     assert body["choices"][0]["finish_reason"] == "length" and body["choices"][0]["message"]["role"] == "assistant"
     # <|start|> "user\nhello" <|end|> <|start|> is 3 control tokens and 10 bytes.
     assert body["usage"] | {"total_tokens": 25} == body["usage"]
-    assert (body["usage"]["prompt_tokens"], body["usage"]["completion_tokens"]) == (
-        13,
-        12,
-    )
+    assert (body["usage"]["prompt_tokens"], body["usage"]["completion_tokens"]) == (13, 12)
 
 
 def test_stream_says_the_same_as_the_whole_answer(client: httpx.Client) -> None:
@@ -116,16 +107,8 @@ def test_missing_max_tokens_means_the_rest_of_the_context(client: httpx.Client) 
     ("changes", "code", "param"),
     [
         ({"messages": []}, "invalid_value", "messages"),
-        (
-            {"messages": [{"role": "robot", "content": "a"}]},
-            "invalid_value",
-            "messages[0].role",
-        ),
-        (
-            {"messages": [{"role": "user", "content": 3}]},
-            "invalid_type",
-            "messages[0].content",
-        ),
+        ({"messages": [{"role": "robot", "content": "a"}]}, "invalid_value", "messages[0].role"),
+        ({"messages": [{"role": "user", "content": 3}]}, "invalid_type", "messages[0].content"),
         ({"temperature": 3}, "invalid_value", "temperature"),
         ({"max_tokens": 0}, "invalid_value", "max_tokens"),
         ({"n": 129}, "invalid_value", "n"),
@@ -134,16 +117,8 @@ def test_missing_max_tokens_means_the_rest_of_the_context(client: httpx.Client) 
         ({"logit_bias": {"999": 1.0}}, "invalid_value", "logit_bias"),
         ({"logit_bias": {"x": 1.0}}, "invalid_value", "logit_bias"),
         ({"surprise": 1}, "unknown_parameter", "surprise"),
-        (
-            {"messages": [{"role": "user", "content": "a" * 5000}]},
-            "context_length_exceeded",
-            "messages",
-        ),
-        (
-            {"messages": [{"role": "user", "content": "a" * 505}]},
-            "context_length_exceeded",
-            "messages",
-        ),
+        ({"messages": [{"role": "user", "content": "a" * 5000}]}, "context_length_exceeded", "messages"),
+        ({"messages": [{"role": "user", "content": "a" * 505}]}, "context_length_exceeded", "messages"),
         ({"max_tokens": 500}, "context_length_exceeded", "max_tokens"),
     ],
 )
@@ -151,31 +126,19 @@ def test_bad_input_is_a_400_that_names_the_parameter(client: httpx.Client, chang
     response = chat(client, {"x-request-id": "req_7"}, **changes)
     assert response.status_code == 400
     error = response.json()["error"]
-    assert (error["code"], error["param"], error["request_id"], error["type"]) == (
-        code,
-        param,
-        "req_7",
-        "invalid_request_error",
-    )
+    assert (error["code"], error["param"], error["request_id"], error["type"]) == (code, param, "req_7", "invalid_request_error")
 
 
 def test_lone_surrogate_is_refused(client: httpx.Client) -> None:
     raw = json.dumps({**BODY, "messages": [{"role": "user", "content": "\ud800"}]})
     response = client.post("/internal/chat", content=raw, headers={"content-type": "application/json"})
-    assert (response.status_code, response.json()["error"]["code"]) == (
-        400,
-        "invalid_value",
-    )
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_value")
 
 
 @pytest.mark.parametrize("raw", [b"{", b"", b"\xff\xfe", b"[" * 100_000])
 def test_malformed_json_is_a_400(client: httpx.Client, raw: bytes) -> None:
     response = client.post("/internal/chat", content=raw, headers={"content-type": "application/json"})
-    assert response.status_code == 400 and response.json()["error"]["code"] in (
-        "invalid_json",
-        "missing_required_parameter",
-        "invalid_type",
-    )
+    assert response.status_code == 400 and response.json()["error"]["code"] in ("invalid_json", "missing_required_parameter", "invalid_type")
 
 
 @pytest.mark.parametrize("is_announced", [True, False])
@@ -183,27 +146,18 @@ def test_too_large_a_body_is_a_413(client: httpx.Client, is_announced: bool) -> 
     raw = b'{"id": "' + b"x" * (4 * 1024 * 1024) + b'"}'
     content = raw if is_announced else iter([raw[:1000], raw[1000:]])
     response = client.post("/internal/chat", content=content, headers={"content-type": "application/json"})
-    assert (response.status_code, response.json()["error"]["code"]) == (
-        413,
-        "request_too_large",
-    )
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "request_too_large")
 
 
 def test_unknown_model_is_a_404_that_lists_the_known_ones(client: httpx.Client) -> None:
     response = chat(client, model="gpt-7")
-    assert (response.status_code, response.json()["error"]["code"]) == (
-        404,
-        "model_not_found",
-    ) and "tiny" in response.json()["error"]["message"]
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found") and "tiny" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("secret", ["", "wrong", SECRET + "x"])
 def test_wrong_secret_is_a_401(client: httpx.Client, secret: str) -> None:
     response = chat(client, {"x-attune-secret": secret})
-    assert (response.status_code, response.json()["error"]["code"]) == (
-        401,
-        "upstream_auth_error",
-    )
+    assert (response.status_code, response.json()["error"]["code"]) == (401, "upstream_auth_error")
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "soon", "9" * 13])
@@ -211,22 +165,10 @@ def test_bad_deadline_is_a_400(client: httpx.Client, value: str) -> None:
     assert chat(client, {"x-deadline-ms": value}).json()["error"]["param"] == "x-deadline-ms"
 
 
-def test_deadline_ends_an_answer_with_504_and_a_stream_with_an_error_event(
-    client: httpx.Client,
-) -> None:
+def test_deadline_ends_an_answer_with_504_and_a_stream_with_an_error_event(client: httpx.Client) -> None:
     response = chat(client, {"x-deadline-ms": "1"}, max_tokens=400)
-    assert (response.status_code, response.json()["error"]["code"]) == (
-        504,
-        "deadline_exceeded",
-    )
-    events = events_of(
-        chat(
-            client,
-            {"x-deadline-ms": "1", "x-request-id": "req_9"},
-            max_tokens=400,
-            stream=True,
-        )
-    )
+    assert (response.status_code, response.json()["error"]["code"]) == (504, "deadline_exceeded")
+    events = events_of(chat(client, {"x-deadline-ms": "1", "x-request-id": "req_9"}, max_tokens=400, stream=True))
     assert events[-1]["error"]["code"] == "deadline_exceeded" and events[-1]["error"]["request_id"] == "req_9"
     assert "[DONE]" not in events
 
@@ -236,34 +178,50 @@ def test_leaving_stops_the_work_within_a_second(client: httpx.Client, stream: bo
     cancelled = metric(client, "attune_requests_total", outcome="cancelled")
     with httpx.Client(base_url=client.base_url, headers=client.headers, trust_env=False) as leaving:
         try:
-            with leaving.stream(
-                "POST",
-                "/internal/chat",
-                json={**BODY, "max_tokens": 480, "n": 4, "stream": stream},
-                timeout=0.2,
-            ) as response:
+            with leaving.stream("POST", "/internal/chat", json={**BODY, "max_tokens": 480, "n": 4, "stream": stream}, timeout=0.2) as response:
                 next(response.iter_bytes())
         except httpx.ReadTimeout:
             assert not stream
-    until(
-        lambda: metric(client, "attune_requests_total", outcome="cancelled") == cancelled + 1,
-        seconds=1.0,
-    )
+    until(lambda: metric(client, "attune_requests_total", outcome="cancelled") == cancelled + 1, seconds=1.0)
     assert metric(client, "attune_requests_running") + metric(client, "attune_requests_waiting") == 0
 
 
-def test_full_queue_is_a_503_with_retry_after(
-    start: Callable[..., httpx.Client],
-) -> None:
-    client = start(
-        create_app(
-            ServerConfig(secret=SECRET),
-            lambda registry: [tiny_served_model(registry, max_num_waiting=2)],
-        )
-    )
+def test_full_queue_is_a_503_with_retry_after(start: Callable[..., httpx.Client]) -> None:
+    client = start(create_app(ServerConfig(secret=SECRET), lambda registry: [tiny_served_model(registry, max_num_waiting=2)]))
     response = chat(client, n=3)
-    assert (response.status_code, response.json()["error"]["code"]) == (
-        503,
-        "server_is_overloaded",
-    )
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "server_is_overloaded")
     assert 1 <= int(response.headers["retry-after"]) <= 60
+
+
+def test_a_response_format_holds_for_every_choice(client: httpx.Client) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 999, "minimum": 0}}, "required": ["n"], "additionalProperties": False}
+    body = chat(client, n=3, temperature=1.0, seed=1, max_tokens=60, response_format={"type": "json_schema", "json_schema": schema}).json()
+    for choice in body["choices"]:
+        assert choice["finish_reason"] == "stop" and 0 <= json.loads(choice["message"]["content"])["n"] <= 999
+    for seed in range(6):
+        answer = chat(client, temperature=1.5, seed=seed, response_format={"type": "choice", "choices": ["red", "green"]})
+        assert answer.json()["choices"][0]["message"]["content"] in ("red", "green")
+
+
+def test_structured_and_free_requests_share_a_batch(client: httpx.Client) -> None:
+    """A free row beside a structured one gives what it gives alone."""
+    with client.stream("POST", "/internal/chat", json={**BODY, "id": "free", "max_tokens": 200, "stream": True}) as response:
+        structured = chat(client, id="structured", max_tokens=30, response_format={"type": "regex", "pattern": "[0-9]{20}"}).json()
+        response.read()
+    together = "".join(event["choices"][0]["delta"].get("content", "") for event in events_of(response)[:-1])
+    assert structured["choices"][0]["message"]["content"].isdigit()
+    assert together == chat(client, max_tokens=200).json()["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize(
+    ("response_format", "param"),
+    [
+        ({"type": "json_schema", "json_schema": {"type": "nonsense"}}, "response_format.json_schema.schema"),
+        ({"type": "regex", "pattern": "(["}, "response_format"),
+        ({"type": "choice", "choices": []}, "response_format.choice.choices"),
+        ({"type": "poem"}, "response_format"),
+    ],
+)
+def test_a_format_that_cannot_be_used_is_a_400(client: httpx.Client, response_format: dict[str, Any], param: str) -> None:
+    response = chat(client, response_format=response_format)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)

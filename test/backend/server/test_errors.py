@@ -11,10 +11,7 @@ def test_codes_match_the_contract(error_codes: dict[str, dict[str, Any]]) -> Non
     for code, (status, kind) in CODES.items():
         assert code in error_codes
         # To the edge a wrong secret is a 401; to the caller of the edge it is the edge's own failure, a 502.
-        assert (error_codes[code]["status"], error_codes[code]["type"]) == (
-            (502 if code == "upstream_auth_error" else status),
-            kind,
-        ), code
+        assert (error_codes[code]["status"], error_codes[code]["type"]) == ((502 if code == "upstream_auth_error" else status), kind), code
 
 
 def test_envelope_has_openais_keys() -> None:

@@ -19,17 +19,9 @@ from .test_chat import chat, until
 
 def test_live_ready_models_and_metrics(client: httpx.Client) -> None:
     assert client.get("/live").json() == {"status": "ok"}
-    assert client.get("/ready").json() == {
-        "status": "ready",
-        "models": [{"id": "tiny", "revision": "rev1"}],
-    }
+    assert client.get("/ready").json() == {"status": "ready", "models": [{"id": "tiny", "revision": "rev1"}]}
     (model,) = client.get("/internal/models").json()["data"]
-    assert (
-        model["id"],
-        model["context_length"],
-        model["capabilities"],
-        model["revision"],
-    ) == ("tiny", 512, ["chat"], "rev1")
+    assert (model["id"], model["context_length"], model["capabilities"], model["revision"]) == ("tiny", 512, ["chat"], "rev1")
     assert 'attune_requests_running{model="tiny"}' in client.get("/metrics").text
 
 
@@ -39,9 +31,7 @@ def test_health_needs_no_secret_and_operations_do(client: httpx.Client) -> None:
         assert stranger.post("/internal/tokenize", json={}).status_code == 401
 
 
-def test_while_loading_it_is_alive_but_not_ready(
-    start: Callable[..., httpx.Client],
-) -> None:
+def test_while_loading_it_is_alive_but_not_ready(start: Callable[..., httpx.Client]) -> None:
     may_load = threading.Event()
 
     def load(registry: CollectorRegistry) -> list[ServedModel]:
@@ -51,41 +41,25 @@ def test_while_loading_it_is_alive_but_not_ready(
     client = start(create_app(ServerConfig(secret=SECRET), load), wait_ready=False)
     try:
         assert client.get("/live").status_code == 200
-        assert (
-            client.get("/ready").status_code,
-            client.get("/ready").json()["status"],
-        ) == (503, "loading")
+        assert (client.get("/ready").status_code, client.get("/ready").json()["status"]) == (503, "loading")
         response = chat(client)
-        assert (
-            response.status_code,
-            response.json()["error"]["code"],
-            response.headers["retry-after"],
-        ) == (503, "model_loading", "5")
+        assert (response.status_code, response.json()["error"]["code"], response.headers["retry-after"]) == (503, "model_loading", "5")
         assert client.get("/internal/models").status_code == 503
     finally:
         may_load.set()
     until(lambda: client.get("/ready").status_code == 200)
 
 
-def test_a_model_that_cannot_load_is_reported(
-    start: Callable[..., httpx.Client],
-) -> None:
+def test_a_model_that_cannot_load_is_reported(start: Callable[..., httpx.Client]) -> None:
     failures: list[float] = []
 
     def load(registry: CollectorRegistry) -> list[ServedModel]:
         raise OSError("no such file")
 
-    app = create_app(
-        ServerConfig(secret=SECRET),
-        load,
-        on_load_failure=lambda: failures.append(time.monotonic()),
-    )
+    app = create_app(ServerConfig(secret=SECRET), load, on_load_failure=lambda: failures.append(time.monotonic()))
     client = start(app, wait_ready=False)
     until(lambda: bool(failures))
-    assert (
-        client.get("/ready").status_code,
-        client.get("/ready").json()["status"],
-    ) == (503, "failed")
+    assert (client.get("/ready").status_code, client.get("/ready").json()["status"]) == (503, "failed")
     assert chat(client).status_code == 503
 
 
@@ -100,21 +74,12 @@ def test_a_broken_model_turns_ready_false(start: Callable[..., httpx.Client]) ->
     broken[0].engine._runner.run = lambda plan: 1 / 0  # type: ignore[method-assign, assignment]
     for _ in range(3):
         response = chat(client)
-        assert (response.status_code, response.json()["error"]["code"]) == (
-            500,
-            "internal_error",
-        )
+        assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
         assert "division" not in response.text
-    assert (
-        client.get("/ready").status_code,
-        client.get("/ready").json()["status"],
-    ) == (503, "failed")
+    assert (client.get("/ready").status_code, client.get("/ready").json()["status"]) == (503, "failed")
 
 
 def test_unknown_paths_and_methods_answer_in_the_envelope(client: httpx.Client) -> None:
     assert client.get("/nothing").json()["error"]["code"] == "unknown_url"
     response = client.get("/internal/chat")
-    assert (response.status_code, response.json()["error"]["code"]) == (
-        405,
-        "method_not_allowed",
-    )
+    assert (response.status_code, response.json()["error"]["code"]) == (405, "method_not_allowed")

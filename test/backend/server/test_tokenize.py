@@ -13,12 +13,7 @@ def tokenize(client: httpx.Client, **body: Any) -> httpx.Response:
 
 
 def test_text(client: httpx.Client) -> None:
-    assert tokenize(client, text="héy").json() == {
-        "model": "tiny",
-        "ids": list("héy".encode()),
-        "count": 4,
-        "context_length": 512,
-    }
+    assert tokenize(client, text="héy").json() == {"model": "tiny", "ids": list("héy".encode()), "count": 4, "context_length": 512}
     assert tokenize(client, text="").json()["ids"] == []
 
 
@@ -31,15 +26,7 @@ def test_messages_include_the_template(client: httpx.Client) -> None:
     assert [i for i in ids if i >= 256] == [256, 257, 256]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"text": "a", "messages": [{"role": "user", "content": "a"}]},
-        {"text": 3},
-        {"messages": []},
-    ],
-)
+@pytest.mark.parametrize("body", [{}, {"text": "a", "messages": [{"role": "user", "content": "a"}]}, {"text": 3}, {"messages": []}])
 def test_bad_input_is_a_400(client: httpx.Client, body: dict[str, Any]) -> None:
     assert tokenize(client, **body).status_code == 400
 

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gpu_backend.layers.attention import attend
+from gpu_backend.layers.attention import Attention
 from gpu_backend.layers.batch import ForwardBatch
 from gpu_backend.layers.kv_cache import PagedKVCache
 from gpu_backend.layers.linear import Linear
 from gpu_backend.layers.mlp import SwiGLU
 from gpu_backend.layers.norm import RMSNorm
-from gpu_backend.layers.rope import RotaryTable, rotate
 from gpu_backend.models.causal_lm.config import CausalLMConfig
 
 
@@ -30,6 +29,7 @@ class DecoderLayer(nn.Module):
         qkv: Linear,
         q_norm: RMSNorm | None,
         k_norm: RMSNorm | None,
+        attention: Attention,
         output: Linear,
         mlp_norm: RMSNorm,
         mlp: SwiGLU,
@@ -40,33 +40,33 @@ class DecoderLayer(nn.Module):
         self.qkv = qkv
         self.q_norm = q_norm
         self.k_norm = k_norm
+        self.attention = attention
         self.output = output
         self.mlp_norm = mlp_norm
         self.mlp = mlp
 
-    def forward(self, x: Tensor, cos_sin: tuple[Tensor, Tensor], cache: PagedKVCache, index: int, batch: ForwardBatch) -> Tensor:
+    def forward(self, x: Tensor, cache: PagedKVCache, index: int, batch: ForwardBatch) -> Tensor:
         """(N, hidden) -> (N, hidden); keys and values of this step are written to `cache`."""
         config = self.config
-        qkv = self.qkv(self.attention_norm(x)).view(x.shape[0], -1, config.head_dim)
-        q_NHD, k_NGD, v_NGD = qkv.split((config.num_heads, config.num_kv_heads, config.num_kv_heads), dim=1)
+        qkv_NAD = self.qkv(self.attention_norm(x)).view(x.shape[0], -1, config.head_dim)
         if self.q_norm is not None and self.k_norm is not None:
-            q_NHD, k_NGD = self.q_norm(q_NHD), self.k_norm(k_NGD)
-        mixed = attend(rotate(q_NHD, cos_sin), rotate(k_NGD, cos_sin), v_NGD, cache, index, batch)
-        x = x + self.output(mixed)
-        return x + self.mlp(self.mlp_norm(x))
+            q_NHD, k_NGD, v_NGD = (part.contiguous() for part in qkv_NAD.split((config.num_heads, config.num_kv_heads, config.num_kv_heads), dim=1))
+            qkv_NAD = torch.cat((self.q_norm(q_NHD), self.k_norm(k_NGD), v_NGD), dim=1)
+        x, normed = self.mlp_norm.after_adding(x, self.output(self.attention(qkv_NAD, cache, index, batch)))
+        return x + self.mlp(normed)
 
 
 class CausalLM(nn.Module):
     """`embed`, `layers` and `compute_logits` are apart so that a caller can stop at an inner layer and ask for its logits."""
 
-    def __init__(self, config: CausalLMConfig, embedding: Tensor, blocks: list[DecoderLayer], final_norm: RMSNorm, head: Linear, rotary: RotaryTable) -> None:
+    def __init__(self, config: CausalLMConfig, embedding: Tensor, blocks: list[DecoderLayer], final_norm: RMSNorm, head: Linear, *, min_rows: int = 1) -> None:
         super().__init__()
         self.config = config
         self.embedding = embedding
         self.blocks = nn.ModuleList(blocks)
         self.final_norm = final_norm
         self.head = head
-        self.rotary = rotary
+        self.min_rows = min_rows
 
     @property
     def dtype(self) -> torch.dtype:
@@ -89,20 +89,23 @@ class CausalLM(nn.Module):
         )
 
     def embed(self, token_ids_N: Tensor) -> Tensor:
-        """(N,) -> (N, hidden)."""
-        return functional.embedding(token_ids_N, self.embedding)
+        """(N,) -> (max(N, min_rows), hidden); rows beyond N are padding, which no other row ever sees."""
+        return self._padded(functional.embedding(token_ids_N, self.embedding))
 
     def run_layers(self, x: Tensor, start: int, stop: int, cache: PagedKVCache, batch: ForwardBatch) -> Tensor:
         """Layers start..stop-1 of the residual stream: (N, hidden) -> (N, hidden)."""
-        cos_sin = self.rotary.at(batch.positions_N)
         for index in range(start, stop):
-            x = self.blocks[index](x, cos_sin, cache, index, batch)
+            x = self.blocks[index](x, cache, index, batch)
         return x
 
     def compute_logits(self, x: Tensor) -> Tensor:
         """Final norm and head, of any layer's output: (K, hidden) -> (K, V) in float32."""
-        return self.head(self.final_norm(x)).float()
+        return self.head(self.final_norm(self._padded(x)))[: x.shape[0]].float()
 
     def forward(self, batch: ForwardBatch, cache: PagedKVCache) -> Tensor:
-        """All layers: -> hidden states (N, hidden) before the final norm."""
+        """All layers: -> hidden states (N, hidden) before the final norm, and padding as `embed` has it."""
         return self.run_layers(self.embed(batch.token_ids_N), 0, self.config.num_layers, cache, batch)
+
+    def _padded(self, x: Tensor) -> Tensor:
+        missing = self.min_rows - x.shape[0]
+        return functional.pad(x, (0, 0, 0, missing)) if missing > 0 else x

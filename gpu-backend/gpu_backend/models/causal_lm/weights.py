@@ -11,6 +11,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from gpu_backend.kernels.native import NativeKernels
+from gpu_backend.layers.attention import Attention
 from gpu_backend.layers.linear import Linear, can_pack
 from gpu_backend.layers.mlp import SwiGLU
 from gpu_backend.layers.norm import RMSNorm
@@ -22,14 +24,14 @@ from gpu_backend.models.causal_lm.model import CausalLM, DecoderLayer
 TensorSource = Callable[[str], Tensor]
 
 
-def load_causal_lm(path: Path, *, dtype: torch.dtype, device: torch.device) -> CausalLM:
+def load_causal_lm(path: Path, *, dtype: torch.dtype, device: torch.device, native: NativeKernels | None = None) -> CausalLM:
     """Read weights and configuration. Raises UnsupportedModelError or FileNotFoundError with what is missing."""
     if path.suffix == ".gguf":
         file = GgufFile(path)
-        return build(parse_config(file.config()), file.tensor, dtype=dtype, device=device)
+        return build(parse_config(file.config()), file.tensor, dtype=dtype, device=device, native=native)
     config = parse_config(json.loads((path / "config.json").read_text(encoding="utf-8")))
     with ExitStack() as stack:
-        return build(config, _open_safetensors(path, stack), dtype=dtype, device=device)
+        return build(config, _open_safetensors(path, stack), dtype=dtype, device=device, native=native)
 
 
 def _open_safetensors(folder: Path, stack: ExitStack) -> TensorSource:
@@ -51,9 +53,12 @@ def _open_safetensors(folder: Path, stack: ExitStack) -> TensorSource:
     return read
 
 
-def build(config: CausalLMConfig, read: TensorSource, *, dtype: torch.dtype, device: torch.device) -> CausalLM:
+def build(config: CausalLMConfig, read: TensorSource, *, dtype: torch.dtype, device: torch.device, native: NativeKernels | None = None) -> CausalLM:
     """Assemble the model; q, k, v and gate, up are fused into one matrix each, and packed where that pays."""
     is_packed = can_pack(dtype, device)
+    # Packed products of one row take longer than of four, and a row's result does not depend on the others.
+    min_rows = 4 if is_packed and native is not None else 1
+    attend = Attention(config.num_heads, config.num_kv_heads, RotaryTable(config.rope, config.max_positions, device), native)
 
     def tensor(name: str) -> Tensor:
         # A copy always: one tensor used as it lies in the file would keep the whole file mapped.
@@ -68,7 +73,7 @@ def build(config: CausalLMConfig, read: TensorSource, *, dtype: torch.dtype, dev
         return layer
 
     def norm(name: str) -> RMSNorm:
-        return RMSNorm(tensor(f"{name}.weight"), config.rms_norm_eps)
+        return RMSNorm(tensor(f"{name}.weight"), config.rms_norm_eps, native)
 
     def block(index: int) -> DecoderLayer:
         prefix = f"model.layers.{index}"
@@ -79,14 +84,14 @@ def build(config: CausalLMConfig, read: TensorSource, *, dtype: torch.dtype, dev
             qkv=linear(attention, ("q_proj", "k_proj", "v_proj"), config.qkv_bias),
             q_norm=norm(f"{attention}.q_norm") if config.qk_norm else None,
             k_norm=norm(f"{attention}.k_norm") if config.qk_norm else None,
+            attention=attend,
             output=linear(attention, ("o_proj",), config.output_bias),
             mlp_norm=norm(f"{prefix}.post_attention_layernorm"),
-            mlp=SwiGLU(linear(mlp, ("gate_proj", "up_proj"), config.mlp_bias), linear(mlp, ("down_proj",), config.mlp_bias)),
+            mlp=SwiGLU(linear(mlp, ("gate_proj", "up_proj"), config.mlp_bias), linear(mlp, ("down_proj",), config.mlp_bias), native),
         )
 
     embedding = tensor("model.embed_tokens.weight")
     head = Linear(embedding if config.tie_word_embeddings else tensor("lm_head.weight"))
     if is_packed:
         head.pack()
-    rotary = RotaryTable(config.rope, config.max_positions, dtype, device)
-    return CausalLM(config, embedding, [block(index) for index in range(config.num_layers)], norm("model.norm"), head, rotary).eval()
+    return CausalLM(config, embedding, [block(index) for index in range(config.num_layers)], norm("model.norm"), head, min_rows=min_rows).eval()

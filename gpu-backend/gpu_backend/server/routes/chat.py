@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import logging
 import random
 import time
@@ -17,6 +19,7 @@ from gpu_backend.core import Request as EngineRequest
 from gpu_backend.server.chat_format import ChatFormat, sse
 from gpu_backend.server.errors import BackendError, envelope
 from gpu_backend.server.prompts import check_length, encode_messages
+from gpu_backend.server.response_format import to_grammar
 from gpu_backend.server.schemas import ChatRequest
 from gpu_backend.server.state import model_for
 
@@ -35,8 +38,17 @@ async def create_chat(request: Request, body: ChatRequest) -> Response:
     model, engine = model_for(request, body.model)
     prompt_ids = await encode_messages(model, body.messages)
     max_tokens = check_length(model, len(prompt_ids), body.max_tokens)
-    sampling = _sampling(body, model, max_tokens)
-    engine_request = EngineRequest(id=body.id, prompt_ids=tuple(prompt_ids), sampling=sampling, num_choices=body.n, deadline_s=deadline_s)
+    sampling = _sampling(body, model, max_tokens, await to_grammar(model, body.response_format))
+    engine_request = EngineRequest(
+        id=body.id,
+        prompt_ids=tuple(prompt_ids),
+        sampling=sampling,
+        num_choices=body.n,
+        deadline_s=deadline_s,
+        tenant=body.tenant,
+        priority=body.priority,
+        cache_salt=_cache_salt(body.tenant, body.end_user),
+    )
     stream = _submit(engine, engine_request)
     fmt = ChatFormat(body, model)
     request_id = request.headers.get("x-request-id")
@@ -113,7 +125,12 @@ def _deadline_of(request: Request) -> float | None:
     return time.monotonic() + int(header) / 1000
 
 
-def _sampling(body: ChatRequest, model: ServedModel, max_tokens: int) -> SamplingParams:
+def _cache_salt(tenant: str, end_user: str) -> bytes:
+    """Whose prompts may be told apart by how fast they are answered: those of one end user of one tenant."""
+    return hashlib.blake2b(json.dumps([tenant, end_user]).encode(), digest_size=16).digest()
+
+
+def _sampling(body: ChatRequest, model: ServedModel, max_tokens: int, grammar: str | None) -> SamplingParams:
     bias = {}
     for key, value in body.logit_bias.items():
         if not key.isascii() or not key.isdigit() or len(key) > 9 or int(key) >= model.tokenizer.vocab_size:
@@ -131,4 +148,5 @@ def _sampling(body: ChatRequest, model: ServedModel, max_tokens: int) -> Samplin
         logit_bias=bias,
         logprobs=body.logprobs,
         top_logprobs=body.top_logprobs,
+        grammar=grammar,
     )

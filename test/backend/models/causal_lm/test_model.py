@@ -26,29 +26,14 @@ SMALL: dict[str, Any] = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 256,
 }
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 10000.0,
-    "factor": 4.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
-YARN = {
-    "rope_type": "yarn",
-    "rope_theta": 10000.0,
-    "factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64}
 VARIANTS = {
     "llama": LlamaConfig(**SMALL, tie_word_embeddings=True),
     "llama-untied-biased": LlamaConfig(**SMALL, attention_bias=True, mlp_bias=True),
     "llama-wide-heads": LlamaConfig(**SMALL, head_dim=16),
     "llama-all-heads": LlamaConfig(**{**SMALL, "num_key_value_heads": 6}),
-    "llama-linear": LlamaConfig(
-        **SMALL,
-        rope_parameters={"rope_type": "linear", "rope_theta": 5000.0, "factor": 3.0},
-    ),
+    "llama-linear": LlamaConfig(**SMALL, rope_parameters={"rope_type": "linear", "rope_theta": 5000.0, "factor": 3.0}),
     "llama-llama3": LlamaConfig(**SMALL, rope_parameters=LLAMA3),
     "qwen2": Qwen2Config(**SMALL, tie_word_embeddings=True),
     "qwen2-yarn": Qwen2Config(**SMALL, rope_parameters=YARN),
@@ -112,10 +97,7 @@ def _write_gguf(path: Path, model: torch.nn.Module, config: Any) -> None:
         if config.model_type == "llama" and (".q_proj." in name or ".k_proj." in name):
             heads = config.num_attention_heads if ".q_proj." in name else config.num_key_value_heads
             array = array.reshape(heads, 2, array.shape[0] // heads // 2, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
-        writer.add_tensor(
-            names.get_name(name, try_suffixes=(".weight", ".bias")),
-            np.ascontiguousarray(array),
-        )
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), np.ascontiguousarray(array))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -153,12 +135,7 @@ def test_unsupported_models_are_refused_by_name(change: dict[str, Any], word: st
 
 
 def test_unknown_rope_type_is_refused() -> None:
-    raw = {
-        **SMALL,
-        "model_type": "llama",
-        "rms_norm_eps": 1e-5,
-        "rope_scaling": {"rope_type": "longrope"},
-    }
+    raw = {**SMALL, "model_type": "llama", "rms_norm_eps": 1e-5, "rope_scaling": {"rope_type": "longrope"}}
     with pytest.raises(ValueError, match="longrope"):
         parse_config(raw)
 

@@ -1,0 +1,136 @@
+"""Structured output: which tokens may come next so that the text fits a JSON schema, a regular expression or one of several choices.
+
+The grammars are compiled and followed by llguidance; this file bounds what it is given, keeps compiled grammars, and speaks in our terms.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
+from torch import Tensor
+
+from gpu_backend.core import GrammarError
+from gpu_backend.tokenizer import Tokenizer
+
+MAX_GRAMMAR_BYTES = 64 * 1024
+_MAX_DEPTH = 64
+_MAX_COMPILED = 64
+# Compact JSON with the spaces people write: a small model that may put white space anywhere can go on doing so for ever.
+_JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+
+def json_grammar(schema: dict[str, Any]) -> str:
+    """The grammar of JSON texts that fit `schema`. Raises GrammarError for a schema that is too large or too deep."""
+    text = json.dumps(schema)
+    if len(text) > MAX_GRAMMAR_BYTES:
+        raise GrammarError(f"the schema is larger than {MAX_GRAMMAR_BYTES} bytes")
+    if _depth(schema) > _MAX_DEPTH:
+        raise GrammarError(f"the schema is nested deeper than {_MAX_DEPTH} levels")
+    return LLMatcher.grammar_from_json_schema(text, overrides=_JSON_STYLE)
+
+
+def regex_grammar(pattern: str) -> str:
+    """The grammar of texts that match the whole pattern."""
+    if len(pattern) > MAX_GRAMMAR_BYTES:
+        raise GrammarError(f"the pattern is longer than {MAX_GRAMMAR_BYTES} characters")
+    return LLMatcher.grammar_from_regex(pattern)
+
+
+def choice_grammar(choices: Iterable[str]) -> str:
+    """The grammar of exactly these texts."""
+    texts = [json.dumps(choice) for choice in choices]
+    if not texts or sum(map(len, texts)) > MAX_GRAMMAR_BYTES:
+        raise GrammarError(f"there must be at least one choice, and at most {MAX_GRAMMAR_BYTES} characters of them")
+    return LLMatcher.grammar_from_lark("start: " + " | ".join(texts))
+
+
+class GrammarState:
+    """Where one choice stands in its grammar."""
+
+    def __init__(self, matcher: LLMatcher, vocab_size: int) -> None:
+        self._matcher = matcher
+        self._vocab_size = vocab_size
+
+    @property
+    def is_finished(self) -> bool:
+        """Nothing may follow: the text is complete."""
+        return bool(self._matcher.is_stopped())
+
+    def mask(self, logits_V: Tensor) -> Tensor:
+        """The same logits with -inf where a token would break the grammar. Raises GrammarError when the grammar's limits are used up."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        self._check()
+        is_allowed = torch.from_numpy(np.unpackbits(bits, bitorder="little")[: self._vocab_size].astype(bool))
+        return logits_V.masked_fill(~is_allowed.to(logits_V.device), float("-inf"))
+
+    def consume(self, token_id: int) -> None:
+        self._matcher.consume_token(token_id)
+        self._check()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise GrammarError("the schema or pattern is too complex to follow")
+
+
+class GrammarCompiler:
+    """Compiles for one tokenizer and keeps the latest results. May be used from any thread."""
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int, end_token_ids: Iterable[int]) -> None:
+        ends = list(end_token_ids)
+        self._vocab_size = vocab_size
+        self._tokenizer = LLTokenizer(TokenizerWrapper(_Vocabulary(tokenizer, vocab_size, ends[0])), n_vocab=vocab_size, eos_token=ends)
+        self._limits = LLParserLimits(max_grammar_size=100_000, max_lexer_states=50_000)
+        self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def start(self, grammar: str) -> GrammarState:
+        """A fresh state. Raises GrammarError with the reason when the grammar does not compile."""
+        with self._lock:
+            matcher = self._compiled.get(grammar)
+            if matcher is not None:
+                self._compiled.move_to_end(grammar)
+        if matcher is None:
+            matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=self._limits)
+            if matcher.is_error():
+                raise GrammarError(matcher.get_error().splitlines()[0][:300])
+            with self._lock:
+                self._compiled[grammar] = matcher
+                if len(self._compiled) > _MAX_COMPILED:
+                    self._compiled.popitem(last=False)
+        return GrammarState(matcher.deep_copy(), self._vocab_size)
+
+
+class _Vocabulary:
+    """A tokenizer as llguidance wants it: every token as bytes, control tokens under names that no text can spell."""
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int, end_token_id: int) -> None:
+        self._tokenizer = tokenizer
+        self.eos_token_id = end_token_id
+        self.bos_token_id = None
+        control = set(tokenizer.control_ids.values())
+        self.tokens = [b"" if token_id in control else tokenizer.token_bytes(token_id) for token_id in range(vocab_size)]
+        for name, token_id in tokenizer.control_ids.items():
+            if token_id < vocab_size:
+                self.tokens[token_id] = name.encode()
+        self.special_token_ids = sorted(token_id for token_id in control if token_id < vocab_size)
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        return self._tokenizer.encode_text(text.decode("utf-8", errors="replace") if isinstance(text, bytes) else text)
+
+
+def _depth(value: Any) -> int:
+    """Levels of nesting, without recursion: the schema may be deeper than the stack."""
+    deepest, stack = 0, [(value, 1)]
+    while stack:
+        item, level = stack.pop()
+        deepest = max(deepest, level)
+        children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+        stack.extend((child, level + 1) for child in children)
+    return deepest

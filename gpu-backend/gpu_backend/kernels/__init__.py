@@ -1,0 +1,1 @@
+"""Small operators written in C for CPUs; the torch twins stand in `layers`."""
