@@ -47,7 +47,9 @@ export type PlainResponseFormat =
   | { type: 'json_schema'; json_schema: Record<string, unknown> }
   | null;
 
-export function toPlainFormat(format: z.output<typeof ResponseFormatSchema> | null | undefined): PlainResponseFormat {
+export function toPlainFormat(
+  format: z.output<typeof ResponseFormatSchema> | null | undefined,
+): PlainResponseFormat {
   if (format?.type === 'json_object') return { type: 'json_object' };
   if (format?.type !== 'json_schema') return null;
   const schema = format.json_schema?.schema;

@@ -125,6 +125,25 @@ describe('200', () => {
     expect(await backendBody(extras)).toMatchObject(DEFAULTS);
   });
 
+  it('passes on the form that the answer must have, and whose request it is', async () => {
+    const schema = { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'] };
+    const strict = { type: 'json_schema', json_schema: { name: 'answer', strict: true, schema } };
+    expect(await backendBody({ response_format: strict, user: 'u-1' })).toMatchObject({
+      response_format: { type: 'json_schema', json_schema: schema },
+      tenant: expect.stringMatching(/^prj_/) as string,
+      end_user: 'u-1',
+    });
+    const any = { response_format: { type: 'json_object' } };
+    expect(await backendBody({ response_format: { type: 'json_object' } })).toMatchObject(any);
+    expect(
+      await backendBody({ response_format: { type: 'json_schema', json_schema: { name: 'any' } } }),
+    ).toMatchObject(any);
+    expect(await backendBody({ response_format: { type: 'text' } })).toMatchObject({
+      response_format: null,
+      end_user: '',
+    });
+  });
+
   it('accepts every role, text parts and an answer as SDKs echo it', async () => {
     const echoed = {
       role: 'assistant',
@@ -253,8 +272,16 @@ describe('400', () => {
     [{ functions: [] }, 'unsupported_parameter', 'functions'],
     [{ reasoning_effort: 'high' }, 'unsupported_parameter', 'reasoning_effort'],
     [{ response_format: { type: 'xml' } }, 'unsupported_value', 'response_format.type'],
-    [{ response_format: { type: 'json_schema' } }, 'missing_required_parameter', 'response_format.json_schema'],
-    [{ response_format: { type: 'json_schema', json_schema: { name: 'a b' } } }, 'invalid_value', 'response_format.json_schema.name'],
+    [
+      { response_format: { type: 'json_schema' } },
+      'missing_required_parameter',
+      'response_format.json_schema',
+    ],
+    [
+      { response_format: { type: 'json_schema', json_schema: { name: 'a b' } } },
+      'invalid_value',
+      'response_format.json_schema.name',
+    ],
     [{ modalities: ['text', 'audio'] }, 'unsupported_value', 'modalities'],
     [{ service_tier: 'flex' }, 'invalid_value', 'service_tier'],
     [{ temprature: 1 }, 'unknown_parameter', 'temprature'],
