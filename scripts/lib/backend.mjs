@@ -10,7 +10,14 @@ const DRAIN_SECONDS = '5';
 
 /** @param {Record<string, string>} [extra] */
 export function backendEnv(extra = {}) {
-  return { ...process.env, PYTHONPATH: path.join(root, 'gpu-backend'), PYTHONUNBUFFERED: '1', ...extra };
+  return {
+    ...process.env,
+    PYTHONPATH: path.join(root, 'gpu-backend'),
+    PYTHONUNBUFFERED: '1',
+    // As the server sets it for itself (gpu_backend/__main__.py), so that tests and benches see the same.
+    GOMP_SPINCOUNT: process.env.GOMP_SPINCOUNT ?? '1000',
+    ...extra,
+  };
 }
 
 /**

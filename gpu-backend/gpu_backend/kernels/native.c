@@ -7,22 +7,26 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 typedef uint16_t bf16;
 typedef void (*parallel_fn)(void (*body)(void *), void *data, unsigned num_threads, unsigned flags);
-typedef int (*thread_num_fn)(void);
+typedef int (*int_fn)(void);
 
 static parallel_fn parallel;
-static thread_num_fn thread_num;
+static int_fn thread_num, team_size;
 static int num_threads = 1;
 
 // Below this much work, waking the other threads costs more than it saves.
 enum { MIN_PARALLEL_WORK = 16384, BLOCK_MAX = 32, HEAD_MAX = 256, GROUP_MAX = 16 };
 
-void attune_set_threads(void *parallel_pointer, void *thread_num_pointer, int count) {
+void attune_set_threads(void *parallel_pointer, void *thread_num_pointer, void *team_size_pointer, int count) {
     parallel = (parallel_fn)parallel_pointer;
-    thread_num = (thread_num_fn)thread_num_pointer;
-    num_threads = parallel && thread_num ? count : 1;
+    thread_num = (int_fn)thread_num_pointer;
+    team_size = (int_fn)team_size_pointer;
+    num_threads = parallel && thread_num && team_size ? count : 1;
 }
 
 static inline float widen(bf16 value) {
@@ -30,6 +34,31 @@ static inline float widen(bf16 value) {
     float result;
     memcpy(&result, &bits, 4);
     return result;
+}
+
+// Sixteen at once, in whatever registers this processor has.
+typedef float float16 __attribute__((vector_size(64)));
+typedef uint32_t uint16x32 __attribute__((vector_size(64)));
+typedef uint16_t uint16x16 __attribute__((vector_size(32)));
+
+static inline float16 load16(const float *from) {
+    float16 result;
+    memcpy(&result, from, sizeof result);
+    return result;
+}
+
+static inline float16 widen16(const bf16 *from) {
+    uint16x16 packed;
+    memcpy(&packed, from, sizeof packed);
+    return (float16)(__builtin_convertvector(packed, uint16x32) << 16);
+}
+
+// The sum of all lanes, by halves: the same order everywhere, and short chains of additions.
+static inline float sum16(float16 v) {
+    const float16 a = v + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    const float16 b = a + __builtin_shufflevector(a, a, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+    const float16 c = b + __builtin_shufflevector(b, b, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    return c[0] + c[1];
 }
 
 // Round to nearest, ties to even. A NaN keeps a set mantissa bit, so that the carry cannot turn it into something else.
@@ -66,7 +95,8 @@ typedef struct {
 
 static void loop_body(void *data) {
     const Loop *loop = data;
-    long thread = thread_num(), share = (loop->num_rows + num_threads - 1) / num_threads;
+    // OpenMP may grant fewer threads than were asked for, so the shares follow the team that there is.
+    long thread = thread_num(), size = team_size(), share = (loop->num_rows + size - 1) / size;
     long end = (thread + 1) * share < loop->num_rows ? (thread + 1) * share : loop->num_rows;
     for (long row = thread * share; row < end; row++) loop->row(loop->job, row);
 }
@@ -81,32 +111,32 @@ static void for_rows(long num_rows, long work_per_row, void (*row)(const void *,
 }
 
 typedef struct {
-    bf16 *out, *sum;
-    const bf16 *x, *delta, *weight;
+    bf16 *out;
+    float *sum;
+    const float *x;
+    const bf16 *delta, *weight;
     long size;
     float eps;
 } NormJob;
 
 static void norm_row(const void *data, long row) {
     const NormJob *job = data;
-    const bf16 *x = job->x + row * job->size;
+    const float *x = job->x + row * job->size;
     bf16 *out = job->out + row * job->size;
     if (job->delta) {
         const bf16 *delta = job->delta + row * job->size;
-        bf16 *sum = job->sum + row * job->size;
-        for (long i = 0; i < job->size; i++) sum[i] = narrow(widen(x[i]) + widen(delta[i]));
+        float *sum = job->sum + row * job->size;
+        for (long i = 0; i < job->size; i++) sum[i] = x[i] + widen(delta[i]);
         x = sum;
     }
-    float squares[16] = {0}, total = 0;
-    for (long i = 0; i < job->size; i += 16)
-        for (int lane = 0; lane < 16; lane++) squares[lane] += widen(x[i + lane]) * widen(x[i + lane]);
-    for (int lane = 0; lane < 16; lane++) total += squares[lane];
-    float scale = 1.0f / sqrtf(total / (float)job->size + job->eps);
-    for (long i = 0; i < job->size; i++) out[i] = narrow(widen(x[i]) * scale * widen(job->weight[i]));
+    float16 squares = {0};
+    for (long i = 0; i < job->size; i += 16) squares += load16(x + i) * load16(x + i);
+    float scale = 1.0f / sqrtf(sum16(squares) / (float)job->size + job->eps);
+    for (long i = 0; i < job->size; i++) out[i] = narrow(x[i] * scale * widen(job->weight[i]));
 }
 
-// out = norm(x) * weight; with a delta, sum = x + delta first and out is its norm. size is a multiple of 16.
-void attune_norm(bf16 *out, bf16 *sum, const bf16 *x, const bf16 *delta, const bf16 *weight, long num_rows, long size, float eps) {
+// out = norm(x) * weight for a float32 x; with a delta, sum = x + delta first and out is its norm. size is a multiple of 16.
+void attune_norm(bf16 *out, float *sum, const float *x, const bf16 *delta, const bf16 *weight, long num_rows, long size, float eps) {
     NormJob job = {out, sum, x, delta, weight, size, eps};
     for_rows(num_rows, size * 3, norm_row, &job);
 }
@@ -195,14 +225,10 @@ static inline __attribute__((always_inline)) void attend_group(const AttendJob *
         const bf16 *keys = job->pool + ((group * job->num_blocks + block) * job->block_size) * head_dim;
         const bf16 *values = keys + job->num_kv_heads * job->num_blocks * job->block_size * head_dim;
         for (long t = 0; t < count; t++) {
-            float key[HEAD_MAX];
-            for (long i = 0; i < head_dim; i++) key[i] = widen(keys[t * head_dim + i]);
             for (long r = 0; r < repeats; r++) {
-                float lanes[16] = {0}, dot = 0;
-                for (long i = 0; i < head_dim; i += 16)
-                    for (int lane = 0; lane < 16; lane++) lanes[lane] += query[r][i + lane] * key[i + lane];
-                for (int lane = 0; lane < 16; lane++) dot += lanes[lane];
-                scores[r][t] = dot;
+                float16 lanes = {0};
+                for (long i = 0; i < head_dim; i += 16) lanes += load16(query[r] + i) * widen16(keys + t * head_dim + i);
+                scores[r][t] = sum16(lanes);
             }
         }
         for (long r = 0; r < repeats; r++) {
@@ -240,4 +266,58 @@ void attune_attend(bf16 *out, const bf16 *qkv, const bf16 *pool, const int64_t *
                    long num_kv_heads, long head_dim, long num_blocks, long block_size, long num_columns) {
     AttendJob job = {out, qkv, pool, tables, lengths, num_heads, num_kv_heads, head_dim, num_blocks, block_size, num_columns};
     for_rows(num_rows * num_kv_heads, num_columns * block_size * head_dim * (num_heads / num_kv_heads), attend_row, &job);
+}
+
+typedef struct {
+    float *out;
+    const bf16 *x, *weight;
+    long num_rows, size, num_outputs;
+} HeadJob;
+
+enum { TILE_OUTPUTS = 2, TILE_ROWS = 8 };
+
+// Sums of products of 32 pairs of bfloat16 numbers, in float32.
+static inline float16 dot32(float16 sums, const bf16 *a, const bf16 *b) {
+#ifdef __AVX512BF16__
+    return (float16)_mm512_dpbf16_ps((__m512)sums, (__m512bh)_mm512_loadu_si512(a), (__m512bh)_mm512_loadu_si512(b));
+#else
+    return sums + widen16(a) * widen16(b) + widen16(a + 16) * widen16(b + 16);
+#endif
+}
+
+// A tile of inputs and outputs, so that what is loaded is used several times. Each sum runs in the same order in every tile.
+static inline __attribute__((always_inline)) void head_tile(const HeadJob *job, long output, const long outputs, long first, const long rows) {
+    float16 sums[TILE_OUTPUTS][TILE_ROWS] = {{{0}}};
+    for (long i = 0; i < job->size; i += 32)
+#pragma clang loop unroll(full)
+        for (long o = 0; o < outputs; o++)
+#pragma clang loop unroll(full)
+            for (long r = 0; r < rows; r++)
+                sums[o][r] = dot32(sums[o][r], job->weight + (output + o) * job->size + i, job->x + (first + r) * job->size + i);
+    for (long o = 0; o < outputs; o++)
+        for (long r = 0; r < rows; r++) job->out[(first + r) * job->num_outputs + output + o] = sum16(sums[o][r]);
+}
+
+static inline __attribute__((always_inline)) void head_outputs(const HeadJob *job, long output, const long outputs) {
+    long first = 0;
+    for (; first + 8 <= job->num_rows; first += 8) head_tile(job, output, outputs, first, 8);
+    if (first + 4 <= job->num_rows) head_tile(job, output, outputs, first, 4), first += 4;
+    if (first + 2 <= job->num_rows) head_tile(job, output, outputs, first, 2), first += 2;
+    if (first < job->num_rows) head_tile(job, output, outputs, first, 1);
+}
+
+static void head_strip(const void *data, long strip) {
+    const HeadJob *job = data;
+    const long output = strip * TILE_OUTPUTS;
+    if (output + TILE_OUTPUTS <= job->num_outputs)
+        head_outputs(job, output, TILE_OUTPUTS);
+    else
+        for (long last = output; last < job->num_outputs; last++) head_outputs(job, last, 1);
+}
+
+// out (num_rows, num_outputs) = x (num_rows, size) times the transposed weight (num_outputs, size), all sums in float32: logits rounded to bfloat16
+// would tie too often to choose between. size is a multiple of 32.
+void attune_head(float *out, const bf16 *x, const bf16 *weight, long num_rows, long size, long num_outputs) {
+    HeadJob job = {out, x, weight, num_rows, size, num_outputs};
+    for_rows((num_outputs + TILE_OUTPUTS - 1) / TILE_OUTPUTS, num_rows * size * TILE_OUTPUTS, head_strip, &job);
 }

@@ -15,12 +15,14 @@ from torch import Tensor
 from gpu_backend.kernels.build import ensure_built
 
 logger = logging.getLogger(__name__)
+MAX_BLOCK_SIZE = 32
 _POINTER, _LONG, _FLOAT = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
 _SIGNATURES = {
-    "attune_set_threads": (_POINTER, _POINTER, ctypes.c_int),
+    "attune_set_threads": (_POINTER, _POINTER, _POINTER, ctypes.c_int),
     "attune_norm": (*[_POINTER] * 5, _LONG, _LONG, _FLOAT),
     "attune_gate": (_POINTER, _POINTER, _LONG, _LONG),
     "attune_rotate_and_store": (*[_POINTER] * 6, *[_LONG] * 5),
+    "attune_head": (*[_POINTER] * 3, *[_LONG] * 3),
     "attune_attend": (*[_POINTER] * 5, *[_LONG] * 7),
 }
 
@@ -36,20 +38,20 @@ class NativeKernels:
         self._keep_alive = _share_threads(self._library)
 
     @staticmethod
-    def supports(*, head_dim: int, num_heads: int, num_kv_heads: int, hidden_size: int, block_size: int) -> bool:
+    def supports(*, head_dim: int, num_heads: int, num_kv_heads: int, hidden_size: int) -> bool:
         """The bounds that native.c states."""
-        is_small = head_dim <= 256 and num_heads // num_kv_heads <= 16 and block_size <= 32
-        return is_small and head_dim % 16 == 0 and hidden_size % 16 == 0
+        is_small = head_dim <= 256 and num_heads // num_kv_heads <= 16
+        return is_small and head_dim % 16 == 0 and hidden_size % 32 == 0
 
     def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """Root-mean-square norm of the last dimension."""
-        out = torch.empty_like(x)
+        """Root-mean-square norm of the last dimension of a float32 x, in bfloat16."""
+        out = torch.empty_like(x, dtype=weight.dtype)
         self._library.attune_norm(out.data_ptr(), None, x.data_ptr(), None, weight.data_ptr(), x.numel() // x.shape[-1], x.shape[-1], eps)
         return out
 
     def add_norm(self, x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """-> x + delta, and its norm."""
-        out, total = torch.empty_like(x), torch.empty_like(x)
+        """-> x + delta in float32, and its norm in bfloat16."""
+        out, total = torch.empty_like(delta), torch.empty_like(x)
         rows, size = x.numel() // x.shape[-1], x.shape[-1]
         self._library.attune_norm(out.data_ptr(), total.data_ptr(), x.data_ptr(), delta.data_ptr(), weight.data_ptr(), rows, size, eps)
         return total, out
@@ -59,6 +61,12 @@ class NativeKernels:
         size = gate_up.shape[-1] // 2
         out = gate_up.new_empty((gate_up.shape[0], size))
         self._library.attune_gate(out.data_ptr(), gate_up.data_ptr(), gate_up.shape[0], size)
+        return out
+
+    def head(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Logits in float32: x (K, hidden), weight (V, hidden) -> (K, V)."""
+        out = torch.empty((x.shape[0], weight.shape[0]), dtype=torch.float32)
+        self._library.attune_head(out.data_ptr(), x.data_ptr(), weight.data_ptr(), x.shape[0], x.shape[1], weight.shape[0])
         return out
 
     def rotate_and_store(
@@ -102,8 +110,9 @@ def _share_threads(library: ctypes.CDLL) -> object:
         maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
         path = next(line.split(maxsplit=5)[5] for line in maps.splitlines() if "libgomp" in line)
         openmp = ctypes.CDLL(path)
-        parallel, thread_num = (ctypes.cast(getattr(openmp, name), ctypes.c_void_p) for name in ("GOMP_parallel", "omp_get_thread_num"))
+        names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+        pointers = [ctypes.cast(getattr(openmp, name), ctypes.c_void_p) for name in names]
     except (OSError, StopIteration, AttributeError):
         return None
-    library.attune_set_threads(parallel, thread_num, torch.get_num_threads())
+    library.attune_set_threads(*pointers, torch.get_num_threads())
     return openmp

@@ -23,12 +23,11 @@ class Linear(nn.Module):
         self.bias = bias
         self.packed: Tensor | None = None
 
-    def pack(self, *, keep_weight: bool = False) -> None:
-        """Reorder the weight for oneDNN and drop the plain copy, unless somebody else shares it."""
+    def pack(self) -> None:
+        """Reorder the weight for oneDNN and let go of the plain one."""
         assert self.weight is not None
         self.packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.contiguous(), _PACK_BATCH_HINT)
-        if not keep_weight:
-            self.weight = None
+        self.weight = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.packed is not None:

@@ -18,7 +18,7 @@ from gpu_backend.decoding.grammar import GrammarCompiler
 from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
-from gpu_backend.kernels.native import load_native
+from gpu_backend.kernels.native import MAX_BLOCK_SIZE, load_native
 from gpu_backend.layers.linear import can_pack
 from gpu_backend.models.causal_lm.gguf_file import GgufFile
 from gpu_backend.models.causal_lm.gguf_tokenizer import build_tokenizer, dump, end_token_ids, tokenizer_config
@@ -45,7 +45,8 @@ def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, m
     path = spec.folder(models_dir)
     device = pick_device(config.device)
     dtype = pick_dtype(config.dtype, device)
-    native = load_native(models_dir / ".native") if config.use_native_kernels and can_pack(dtype, device) else None
+    can_use_native = config.use_native_kernels and can_pack(dtype, device) and config.kv_block_size <= MAX_BLOCK_SIZE
+    native = load_native(models_dir / ".native") if can_use_native else None
     model = load_causal_lm(path, dtype=dtype, device=device, native=native)
     tokenizer, template, end_ids = _read_gguf_texts(path) if path.suffix == ".gguf" else _read_folder_texts(path)
     context_length = model.config.max_positions
@@ -61,7 +62,7 @@ def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, m
             "seconds": round(time.monotonic() - started, 2),
             "device": str(device),
             "dtype": str(model.dtype),
-            "native": native is not None,
+            "native": model.native is not None,
         },
     )
     return ServedModel(spec, _revision(spec, path), context_length, tokenizer, template, engine, grammars)

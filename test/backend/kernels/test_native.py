@@ -39,12 +39,22 @@ def close(ours: Tensor, exact: Tensor) -> bool:
 
 
 def test_norm_equals_torch(native: NativeKernels) -> None:
-    x, delta, weight = random(5, 576, scale=3), random(5, 576, seed=1), random(576, seed=2)
-    fast = RMSNorm(weight, 1e-5, native)
-    assert close(fast(x), RMSNorm(weight.float(), 1e-5)(x.float()))
+    x, delta, weight = random(5, 576, scale=3).float(), random(5, 576, seed=1), random(576, seed=2)
+    fast, slow = RMSNorm(weight, 1e-5, native), RMSNorm(weight, 1e-5)
+    assert close(fast(x), slow(x)) and fast(x).dtype == torch.bfloat16
     total, normed = fast.after_adding(x, delta)
-    assert torch.equal(total, x + delta)
-    assert close(normed, RMSNorm(weight.float(), 1e-5)((x + delta).float()))
+    assert torch.equal(total, x + delta) and total.dtype == torch.float32
+    assert close(normed, slow(x + delta))
+
+
+@pytest.mark.parametrize("num_outputs", [1, 2, 97, 4096])
+def test_head_equals_float32_products_and_rows_do_not_depend_on_the_batch(native: NativeKernels, num_outputs: int) -> None:
+    x, weight = random(23, 576), random(num_outputs, 576, seed=1)
+    whole = native.head(x, weight)
+    assert torch.allclose(whole, x.float() @ weight.float().T, atol=1e-3)
+    for size in (1, 2, 3, 7, 8, 16):
+        assert torch.equal(native.head(x[:size].contiguous(), weight), whole[:size]), size
+        assert torch.equal(native.head(x[-size:].contiguous(), weight), whole[-size:]), size
 
 
 def test_gate_equals_torch(native: NativeKernels) -> None:
@@ -107,16 +117,16 @@ def test_a_row_is_bit_for_bit_the_same_in_any_batch(native: NativeKernels, shape
 
 
 def test_norm_and_gate_rows_are_bit_for_bit_the_same_in_any_batch(native: NativeKernels) -> None:
-    x, weight = random(33, 1536), random(1536, seed=1)
+    x, weight, gates = random(33, 1536).float(), random(1536, seed=1), random(33, 1536)
     for size in (1, 2, 5, 32):
         assert torch.equal(native.norm(x[:size].contiguous(), weight, 1e-5), native.norm(x, weight, 1e-5)[:size])
-        assert torch.equal(native.gate(x[:size].contiguous()), native.gate(x)[:size])
+        assert torch.equal(native.gate(gates[:size].contiguous()), native.gate(gates)[:size])
 
 
 def test_unsupported_shapes_are_known() -> None:
-    fits = {"head_dim": 64, "num_heads": 9, "num_kv_heads": 3, "hidden_size": 576, "block_size": 16}
+    fits = {"head_dim": 64, "num_heads": 9, "num_kv_heads": 3, "hidden_size": 576}
     assert NativeKernels.supports(**fits)
-    for change in ({"head_dim": 72}, {"head_dim": 512}, {"num_heads": 51}, {"hidden_size": 570}, {"block_size": 64}):
+    for change in ({"head_dim": 72}, {"head_dim": 512}, {"num_heads": 51}, {"hidden_size": 592}):
         assert not NativeKernels.supports(**{**fits, **change})
 
 

@@ -1,4 +1,4 @@
-"""The decoder of the Llama, Qwen2 and Qwen3 families: embed, a loop over layers, logits. What differs between the families is configuration.
+"""Step 9 of a request: the decoder of the Llama, Qwen2 and Qwen3 families: embed, a loop over layers, logits. The families differ in configuration only.
 
 Shapes: N tokens of a step in one flat list, H query heads, G key/value heads, D head size, V vocabulary.
 """
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gpu_backend.kernels.native import NativeKernels
 from gpu_backend.layers.attention import Attention
 from gpu_backend.layers.batch import ForwardBatch
 from gpu_backend.layers.kv_cache import PagedKVCache
@@ -46,7 +47,7 @@ class DecoderLayer(nn.Module):
         self.mlp = mlp
 
     def forward(self, x: Tensor, cache: PagedKVCache, index: int, batch: ForwardBatch) -> Tensor:
-        """(N, hidden) -> (N, hidden); keys and values of this step are written to `cache`."""
+        """(N, hidden) -> (N, hidden), the residual stream in float32; keys and values of this step are written to `cache`."""
         config = self.config
         qkv_NAD = self.qkv(self.attention_norm(x)).view(x.shape[0], -1, config.head_dim)
         if self.q_norm is not None and self.k_norm is not None:
@@ -59,14 +60,18 @@ class DecoderLayer(nn.Module):
 class CausalLM(nn.Module):
     """`embed`, `layers` and `compute_logits` are apart so that a caller can stop at an inner layer and ask for its logits."""
 
-    def __init__(self, config: CausalLMConfig, embedding: Tensor, blocks: list[DecoderLayer], final_norm: RMSNorm, head: Linear, *, min_rows: int = 1) -> None:
+    def __init__(
+        self, config: CausalLMConfig, embedding: Tensor, blocks: list[DecoderLayer], final_norm: RMSNorm, head: Linear, native: NativeKernels | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.embedding = embedding
         self.blocks = nn.ModuleList(blocks)
         self.final_norm = final_norm
         self.head = head
-        self.min_rows = min_rows
+        self.native = native
+        # Packed products of one row take longer than of four, and a row's result does not depend on the others.
+        self.min_rows = 4 if native is not None else 1
 
     @property
     def dtype(self) -> torch.dtype:
@@ -89,8 +94,10 @@ class CausalLM(nn.Module):
         )
 
     def embed(self, token_ids_N: Tensor) -> Tensor:
-        """(N,) -> (max(N, min_rows), hidden); rows beyond N are padding, which no other row ever sees."""
-        return self._padded(functional.embedding(token_ids_N, self.embedding))
+        """(N,) -> (max(N, min_rows), hidden) in float32; rows beyond N are padding, which no other row ever sees."""
+        x = functional.embedding(token_ids_N, self.embedding).float()
+        missing = self.min_rows - x.shape[0]
+        return functional.pad(x, (0, 0, 0, missing)) if missing > 0 else x
 
     def run_layers(self, x: Tensor, start: int, stop: int, cache: PagedKVCache, batch: ForwardBatch) -> Tensor:
         """Layers start..stop-1 of the residual stream: (N, hidden) -> (N, hidden)."""
@@ -100,12 +107,12 @@ class CausalLM(nn.Module):
 
     def compute_logits(self, x: Tensor) -> Tensor:
         """Final norm and head, of any layer's output: (K, hidden) -> (K, V) in float32."""
-        return self.head(self.final_norm(self._padded(x)))[: x.shape[0]].float()
+        normed = self.final_norm(x)
+        if self.native is not None:
+            assert self.head.weight is not None
+            return self.native.head(normed, self.head.weight)
+        return self.head(normed).float()
 
     def forward(self, batch: ForwardBatch, cache: PagedKVCache) -> Tensor:
         """All layers: -> hidden states (N, hidden) before the final norm, and padding as `embed` has it."""
         return self.run_layers(self.embed(batch.token_ids_N), 0, self.config.num_layers, cache, batch)
-
-    def _padded(self, x: Tensor) -> Tensor:
-        missing = self.min_rows - x.shape[0]
-        return functional.pad(x, (0, 0, 0, missing)) if missing > 0 else x

@@ -56,8 +56,10 @@ def _open_safetensors(folder: Path, stack: ExitStack) -> TensorSource:
 def build(config: CausalLMConfig, read: TensorSource, *, dtype: torch.dtype, device: torch.device, native: NativeKernels | None = None) -> CausalLM:
     """Assemble the model; q, k, v and gate, up are fused into one matrix each, and packed where that pays."""
     is_packed = can_pack(dtype, device)
-    # Packed products of one row take longer than of four, and a row's result does not depend on the others.
-    min_rows = 4 if is_packed and native is not None else 1
+    if native is not None and not native.supports(
+        head_dim=config.head_dim, num_heads=config.num_heads, num_kv_heads=config.num_kv_heads, hidden_size=config.hidden_size
+    ):
+        native = None
     attend = Attention(config.num_heads, config.num_kv_heads, RotaryTable(config.rope, config.max_positions, device), native)
 
     def tensor(name: str) -> Tensor:
@@ -92,6 +94,6 @@ def build(config: CausalLMConfig, read: TensorSource, *, dtype: torch.dtype, dev
 
     embedding = tensor("model.embed_tokens.weight")
     head = Linear(embedding if config.tie_word_embeddings else tensor("lm_head.weight"))
-    if is_packed:
+    if is_packed and native is None:
         head.pack()
-    return CausalLM(config, embedding, [block(index) for index in range(config.num_layers)], norm("model.norm"), head, min_rows=min_rows).eval()
+    return CausalLM(config, embedding, [block(index) for index in range(config.num_layers)], norm("model.norm"), head, native).eval()
