@@ -22,10 +22,12 @@ CHAT: dict[str, Any] = {
     "messages": QUESTION,
     "temperature": 0.0,
 }
+CITY = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"], "additionalProperties": False}
 CASES: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "chat-answer": ("POST", "/internal/chat", CHAT),
     "chat-two-choices": ("POST", "/internal/chat", {**CHAT, "n": 2, "temperature": 1.0, "seed": 7, "max_tokens": 5}),
     "chat-logprobs": ("POST", "/internal/chat", {**CHAT, "logprobs": True, "top_logprobs": 2, "max_tokens": 3}),
+    "chat-json-schema": ("POST", "/internal/chat", {**CHAT, "max_tokens": 40, "response_format": {"type": "json_schema", "json_schema": CITY}}),
     "chat-stop": ("POST", "/internal/chat", {**CHAT, "stop": [" Paris"]}),
     "chat-stream": ("POST", "/internal/chat", {**CHAT, "stream": True}),
     "chat-stream-usage": (
@@ -39,6 +41,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "models-list": ("GET", "/internal/models", None),
     "error-context-length": ("POST", "/internal/chat", {**CHAT, "max_tokens": 9000}),
     "error-model-not-found": ("POST", "/internal/chat", {**CHAT, "model": "gpt-7"}),
+    "error-response-format": ("POST", "/internal/chat", {**CHAT, "response_format": {"type": "json_schema", "json_schema": {"type": "nonsense"}}}),
     "error-invalid-value": ("POST", "/internal/chat", {**CHAT, "temperature": 9.0}),
     "error-unknown-parameter": ("POST", "/internal/chat", {**CHAT, "surprise": 1}),
     "error-missing-parameter": ("POST", "/internal/tokenize", {"text": "a"}),

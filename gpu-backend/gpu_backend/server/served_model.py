@@ -48,7 +48,7 @@ def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, m
     can_use_native = config.use_native_kernels and can_pack(dtype, device) and config.kv_block_size <= MAX_BLOCK_SIZE
     native = load_native(models_dir / ".native") if can_use_native else None
     model = load_causal_lm(path, dtype=dtype, device=device, native=native)
-    tokenizer, template, end_ids = _read_gguf_texts(path) if path.suffix == ".gguf" else _read_folder_texts(path)
+    tokenizer, template, end_ids = load_texts(path)
     context_length = model.config.max_positions
     if config.kv_cache_tokens < context_length:
         raise ConfigError(f"kv_cache_tokens ({config.kv_cache_tokens}) must hold at least one full context of {spec.id} ({context_length})")
@@ -86,6 +86,11 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     if name != "auto":
         return torch.bfloat16 if name == "bfloat16" else torch.float32
     return torch.bfloat16 if device.type == "cuda" or can_pack(torch.bfloat16, device) else torch.float32
+
+
+def load_texts(path: Path) -> tuple[Tokenizer, ChatTemplate | None, list[int]]:
+    """Tokenizer, chat template and end tokens of a folder or a GGUF file."""
+    return _read_gguf_texts(path) if path.suffix == ".gguf" else _read_folder_texts(path)
 
 
 def _read_folder_texts(folder: Path) -> tuple[Tokenizer, ChatTemplate | None, list[int]]:
