@@ -13,6 +13,7 @@ from gpu_backend.core import Delta, Event, Failed, Finished, Request, SamplingPa
 from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
+from gpu_backend.kernels.native import NativeKernels
 from gpu_backend.models.causal_lm.config import parse_config
 from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.models.causal_lm.weights import build
@@ -34,8 +35,8 @@ TINY = {
 }
 
 
-def tiny_model(seed: int = 0, **overrides: Any) -> CausalLM:
-    """A random float32 decoder; the same seed gives the same weights."""
+def tiny_model(seed: int = 0, *, dtype: torch.dtype = torch.float32, native: NativeKernels | None = None, **overrides: Any) -> CausalLM:
+    """A random decoder; the same seed gives the same weights."""
     generator = torch.Generator().manual_seed(seed)
     config = parse_config({**TINY, **overrides})
     sizes = {
@@ -55,7 +56,7 @@ def tiny_model(seed: int = 0, **overrides: Any) -> CausalLM:
         size = sizes.get(part, (config.vocab_size, config.hidden_size))
         return torch.randn(size if name.endswith("weight") else size[:1], generator=generator) * 0.25
 
-    return build(config, read, dtype=torch.float32, device=torch.device("cpu"))
+    return build(config, read, dtype=dtype, device=torch.device("cpu"), native=native)
 
 
 def byte_tokenizer(control: tuple[str, ...] = ("<|start|>", "<|end|>"), merges: tuple[tuple[str, str], ...] = ()) -> Tokenizer:

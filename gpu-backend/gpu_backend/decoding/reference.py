@@ -8,14 +8,17 @@ from torch import Tensor
 from gpu_backend.layers.batch import ForwardBatch, PromptSpan
 from gpu_backend.models.causal_lm.model import CausalLM
 
+_BLOCK_SIZE = 16
+
 
 @torch.inference_mode()
 def full_logits(model: CausalLM, token_ids: list[int]) -> Tensor:
     """Next-token logits after every prefix: (len(token_ids), V) in float32."""
     num_tokens = len(token_ids)
     positions = torch.arange(num_tokens, device=model.device)
-    cache = model.new_cache(num_blocks=1, block_size=num_tokens)
-    span = PromptSpan(0, num_tokens, num_tokens, torch.zeros(1, dtype=torch.long, device=model.device))
+    num_blocks = -(-num_tokens // _BLOCK_SIZE)
+    cache = model.new_cache(num_blocks=num_blocks, block_size=_BLOCK_SIZE)
+    span = PromptSpan(0, num_tokens, num_tokens, torch.arange(num_blocks, device=model.device))
     batch = ForwardBatch(
         token_ids_N=torch.tensor(token_ids, device=model.device),
         positions_N=positions,
@@ -25,7 +28,7 @@ def full_logits(model: CausalLM, token_ids: list[int]) -> Tensor:
         decode_lengths_B=None,
         spans=(span,),
     )
-    return model.compute_logits(model(batch, cache))
+    return model.compute_logits(model(batch, cache)[:num_tokens])
 
 
 def generate_greedily(model: CausalLM, prompt_ids: list[int], max_tokens: int, end_token_ids: frozenset[int] = frozenset()) -> list[int]:

@@ -61,6 +61,15 @@ static inline float sum16(float16 v) {
     return c[0] + c[1];
 }
 
+// Sums of products of 32 pairs of bfloat16 numbers, in float32.
+static inline float16 dot32(float16 sums, const bf16 *a, const bf16 *b) {
+#ifdef __AVX512BF16__
+    return (float16)_mm512_dpbf16_ps((__m512)sums, (__m512bh)_mm512_loadu_si512(a), (__m512bh)_mm512_loadu_si512(b));
+#else
+    return sums + widen16(a) * widen16(b) + widen16(a + 16) * widen16(b + 16);
+#endif
+}
+
 // Round to nearest, ties to even. A NaN keeps a set mantissa bit, so that the carry cannot turn it into something else.
 static inline bf16 narrow(float value) {
     uint32_t bits;
@@ -90,20 +99,20 @@ static inline float exp_negative(float x) {
 typedef struct {
     void (*row)(const void *job, long row);
     const void *job;
-    long num_rows;
+    long num_rows, chunk;
 } Loop;
 
 static void loop_body(void *data) {
     const Loop *loop = data;
-    // OpenMP may grant fewer threads than were asked for, so the shares follow the team that there is.
-    long thread = thread_num(), size = team_size(), share = (loop->num_rows + size - 1) / size;
-    long end = (thread + 1) * share < loop->num_rows ? (thread + 1) * share : loop->num_rows;
-    for (long row = thread * share; row < end; row++) loop->row(loop->job, row);
+    // Chunks in turns, because later rows of a prompt have more to do. OpenMP may grant fewer threads than were asked for.
+    const long stride = team_size() * loop->chunk;
+    for (long start = thread_num() * loop->chunk; start < loop->num_rows; start += stride)
+        for (long row = start; row < start + loop->chunk && row < loop->num_rows; row++) loop->row(loop->job, row);
 }
 
-static void for_rows(long num_rows, long work_per_row, void (*row)(const void *, long), const void *job) {
+static void for_rows(long num_rows, long work_per_row, long chunk, void (*row)(const void *, long), const void *job) {
     if (num_threads > 1 && num_rows > 1 && num_rows * work_per_row >= MIN_PARALLEL_WORK) {
-        Loop loop = {row, job, num_rows};
+        Loop loop = {row, job, num_rows, chunk};
         parallel(loop_body, &loop, (unsigned)num_threads, 0);
     } else {
         for (long index = 0; index < num_rows; index++) row(job, index);
@@ -138,7 +147,7 @@ static void norm_row(const void *data, long row) {
 // out = norm(x) * weight for a float32 x; with a delta, sum = x + delta first and out is its norm. size is a multiple of 16.
 void attune_norm(bf16 *out, float *sum, const float *x, const bf16 *delta, const bf16 *weight, long num_rows, long size, float eps) {
     NormJob job = {out, sum, x, delta, weight, size, eps};
-    for_rows(num_rows, size * 3, norm_row, &job);
+    for_rows(num_rows, size * 3, 1, norm_row, &job);
 }
 
 typedef struct {
@@ -162,7 +171,7 @@ static void gate_row(const void *data, long row) {
 // out = silu(gate) * up, gate and up side by side in each row.
 void attune_gate(bf16 *out, const bf16 *gate_up, long num_rows, long size) {
     GateJob job = {out, gate_up, size};
-    for_rows(num_rows, size * 8, gate_row, &job);
+    for_rows(num_rows, size * 8, 1, gate_row, &job);
 }
 
 typedef struct {
@@ -195,7 +204,7 @@ static void rotate_row(const void *data, long row) {
 void attune_rotate_and_store(bf16 *qkv, bf16 *pool, const float *cos, const float *sin, const int64_t *positions, const int64_t *slots, long num_rows,
                              long num_heads, long num_kv_heads, long head_dim, long num_slots) {
     RotateJob job = {qkv, pool, cos, sin, positions, slots, num_heads, num_kv_heads, head_dim, num_slots};
-    for_rows(num_rows, (num_heads + num_kv_heads) * head_dim * 4, rotate_row, &job);
+    for_rows(num_rows, (num_heads + num_kv_heads) * head_dim * 4, 1, rotate_row, &job);
 }
 
 typedef struct {
@@ -211,14 +220,11 @@ static inline __attribute__((always_inline)) void attend_group(const AttendJob *
     const long num_all = job->num_heads + 2 * job->num_kv_heads, length = job->lengths[row];
     const int64_t *table = job->tables + row * job->num_columns;
     const bf16 *queries = job->qkv + (row * num_all + group * repeats) * head_dim;
-    float query[GROUP_MAX][HEAD_MAX], mixed[GROUP_MAX][HEAD_MAX], best[GROUP_MAX], total[GROUP_MAX], scores[GROUP_MAX][BLOCK_MAX];
+    float mixed[GROUP_MAX][HEAD_MAX], best[GROUP_MAX], total[GROUP_MAX], scores[GROUP_MAX][BLOCK_MAX];
     for (long r = 0; r < repeats; r++) {
         best[r] = -INFINITY;
         total[r] = 0;
-        for (long i = 0; i < head_dim; i++) {
-            query[r][i] = widen(queries[r * head_dim + i]) * scale;
-            mixed[r][i] = 0;
-        }
+        for (long i = 0; i < head_dim; i++) mixed[r][i] = 0;
     }
     for (long start = 0; start < length; start += job->block_size) {
         const long block = table[start / job->block_size], count = length - start < job->block_size ? length - start : job->block_size;
@@ -226,9 +232,9 @@ static inline __attribute__((always_inline)) void attend_group(const AttendJob *
         const bf16 *values = keys + job->num_kv_heads * job->num_blocks * job->block_size * head_dim;
         for (long t = 0; t < count; t++) {
             for (long r = 0; r < repeats; r++) {
-                float16 lanes = {0};
-                for (long i = 0; i < head_dim; i += 16) lanes += load16(query[r] + i) * widen16(keys + t * head_dim + i);
-                scores[r][t] = sum16(lanes);
+                float16 sums = {0};
+                for (long i = 0; i < head_dim; i += 32) sums = dot32(sums, queries + r * head_dim + i, keys + t * head_dim + i);
+                scores[r][t] = sum16(sums) * scale;
             }
         }
         for (long r = 0; r < repeats; r++) {
@@ -261,11 +267,12 @@ static void attend_row(const void *data, long index) {
         attend_group(job, row, group, job->head_dim, repeats);
 }
 
-// One query per sequence over its blocks. head_dim is a multiple of 16 up to 256, block_size at most 32, at most 16 query heads per group.
+// Each row's query over the first `lengths[row]` positions of its sequence, in the same order whether the row is decoded, part of a prompt, or comes
+// after a prefix that was found in the cache. head_dim is a multiple of 32 up to 256, block_size at most 32, at most 16 query heads per group.
 void attune_attend(bf16 *out, const bf16 *qkv, const bf16 *pool, const int64_t *tables, const int64_t *lengths, long num_rows, long num_heads,
                    long num_kv_heads, long head_dim, long num_blocks, long block_size, long num_columns) {
     AttendJob job = {out, qkv, pool, tables, lengths, num_heads, num_kv_heads, head_dim, num_blocks, block_size, num_columns};
-    for_rows(num_rows * num_kv_heads, num_columns * block_size * head_dim * (num_heads / num_kv_heads), attend_row, &job);
+    for_rows(num_rows * num_kv_heads, num_columns * block_size * head_dim * (num_heads / num_kv_heads), num_kv_heads, attend_row, &job);
 }
 
 typedef struct {
@@ -275,15 +282,6 @@ typedef struct {
 } HeadJob;
 
 enum { TILE_OUTPUTS = 2, TILE_ROWS = 8 };
-
-// Sums of products of 32 pairs of bfloat16 numbers, in float32.
-static inline float16 dot32(float16 sums, const bf16 *a, const bf16 *b) {
-#ifdef __AVX512BF16__
-    return (float16)_mm512_dpbf16_ps((__m512)sums, (__m512bh)_mm512_loadu_si512(a), (__m512bh)_mm512_loadu_si512(b));
-#else
-    return sums + widen16(a) * widen16(b) + widen16(a + 16) * widen16(b + 16);
-#endif
-}
 
 // A tile of inputs and outputs, so that what is loaded is used several times. Each sum runs in the same order in every tile.
 static inline __attribute__((always_inline)) void head_tile(const HeadJob *job, long output, const long outputs, long first, const long rows) {
@@ -319,5 +317,5 @@ static void head_strip(const void *data, long strip) {
 // would tie too often to choose between. size is a multiple of 32.
 void attune_head(float *out, const bf16 *x, const bf16 *weight, long num_rows, long size, long num_outputs) {
     HeadJob job = {out, x, weight, num_rows, size, num_outputs};
-    for_rows((num_outputs + TILE_OUTPUTS - 1) / TILE_OUTPUTS, num_rows * size * TILE_OUTPUTS, head_strip, &job);
+    for_rows((num_outputs + TILE_OUTPUTS - 1) / TILE_OUTPUTS, num_rows * size * TILE_OUTPUTS, 256, head_strip, &job);
 }

@@ -1,6 +1,6 @@
 """Calls native.c on bfloat16 CPU tensors. Every method has a torch twin in `layers` with the same meaning.
 
-Shapes: N tokens, B decoding sequences, M blocks of the longest one, H query heads, G key/value heads, D head size.
+Shapes: N tokens, M blocks of the longest sequence, H query heads, G key/value heads, D head size.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class NativeKernels:
     def supports(*, head_dim: int, num_heads: int, num_kv_heads: int, hidden_size: int) -> bool:
         """The bounds that native.c states."""
         is_small = head_dim <= 256 and num_heads // num_kv_heads <= 16
-        return is_small and head_dim % 16 == 0 and hidden_size % 32 == 0
+        return is_small and head_dim % 32 == 0 and hidden_size % 32 == 0
 
     def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """Root-mean-square norm of the last dimension of a float32 x, in bfloat16."""
@@ -80,13 +80,13 @@ class NativeKernels:
             positions_N.shape[0], num_heads, num_kv_heads, head_dim, num_blocks * block_size,
         )  # fmt: skip
 
-    def attend(self, qkv: Tensor, pool: Tensor, blocks_BM: Tensor, lengths_B: Tensor, *, num_heads: int, num_kv_heads: int) -> Tensor:
-        """Attention of the first B rows of `qkv` over their blocks: -> (B, H*D)."""
+    def attend(self, qkv: Tensor, pool: Tensor, blocks_NM: Tensor, lengths_N: Tensor, *, num_heads: int, num_kv_heads: int) -> Tensor:
+        """Attention of the first N rows of `qkv`, each over the positions before and at its own: -> (rows of qkv, H*D), zeros beyond N."""
         _, num_blocks, block_size, head_dim = pool.shape
-        num_rows, num_columns = blocks_BM.shape
-        out = qkv.new_empty((num_rows, num_heads * head_dim))
+        num_rows, num_columns = blocks_NM.shape
+        out = (qkv.new_empty if num_rows == qkv.shape[0] else qkv.new_zeros)((qkv.shape[0], num_heads * head_dim))
         self._library.attune_attend(
-            out.data_ptr(), qkv.data_ptr(), pool.data_ptr(), blocks_BM.data_ptr(), lengths_B.data_ptr(),
+            out.data_ptr(), qkv.data_ptr(), pool.data_ptr(), blocks_NM.data_ptr(), lengths_N.data_ptr(),
             num_rows, num_heads, num_kv_heads, head_dim, num_blocks, block_size, num_columns,
         )  # fmt: skip
         return out

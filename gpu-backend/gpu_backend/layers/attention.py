@@ -26,45 +26,32 @@ class Attention:
 
     def __call__(self, qkv_NAD: Tensor, cache: PagedKVCache, layer: int, batch: ForwardBatch) -> Tensor:
         """Queries, keys and values of this step side by side (N, A = H+2G, D) -> (N, H*D). May write into its input. Rows beyond the batch are padding."""
-        q_NHD, k_NGD, v_NGD = self._rotate_and_store(qkv_NAD, cache, layer, batch)
+        if self._native is not None:
+            return self._attend_natively(self._native, qkv_NAD, cache.layers[layer], batch)
+        q_NHD, k_NGD, v_NGD = torch.split(qkv_NAD, [self._num_heads, self._num_kv_heads, self._num_kv_heads], dim=1)
+        cos_sin = self._rotary.at(batch.positions_N, qkv_NAD.dtype)
+        q_NHD, k_NGD = rotate(q_NHD, cos_sin), rotate(k_NGD, cos_sin)
+        cache.write(layer, batch.slots_N, k_NGD, v_NGD)
         parts = []
         if batch.num_decodes:
-            parts.append(self._decode(qkv_NAD, q_NHD, cache, layer, batch))
+            assert batch.decode_blocks_BM is not None and batch.decode_lengths_B is not None
+            parts.append(_decode(q_NHD[: batch.num_decodes], *cache.read(layer, batch.decode_blocks_BM), batch.decode_lengths_B))
         for span in batch.spans:
             stretch = slice(span.start, span.start + span.length)
             if span.kv_length == span.length:
                 parts.append(_first_stretch(q_NHD[stretch], k_NGD[stretch], v_NGD[stretch]))
             else:
                 parts.append(_later_stretch(q_NHD[stretch], cache, layer, span))
-        num_padding = qkv_NAD.shape[0] - batch.positions_N.shape[0]
-        if num_padding:
-            parts.append(qkv_NAD.new_zeros((num_padding, parts[0].shape[1])))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _rotate_and_store(self, qkv_NAD: Tensor, cache: PagedKVCache, layer: int, batch: ForwardBatch) -> tuple[Tensor, Tensor, Tensor]:
-        sizes = [self._num_heads, self._num_kv_heads, self._num_kv_heads]
-        if self._native is not None:
-            table = self._rotary
-            self._native.rotate_and_store(
-                qkv_NAD, cache.layers[layer], table.cos_PD, table.sin_PD, batch.positions_N, batch.slots_N, num_heads=sizes[0], num_kv_heads=sizes[1]
-            )
-            q_NHD, k_NGD, v_NGD = torch.split(qkv_NAD, sizes, dim=1)
-            return q_NHD, k_NGD, v_NGD
-        q_NHD, k_NGD, v_NGD = torch.split(qkv_NAD, sizes, dim=1)
-        cos_sin = self._rotary.at(batch.positions_N, qkv_NAD.dtype)
-        q_NHD, k_NGD = rotate(q_NHD, cos_sin), rotate(k_NGD, cos_sin)
-        cache.write(layer, batch.slots_N, k_NGD, v_NGD)
-        return q_NHD, k_NGD, v_NGD
-
-    def _decode(self, qkv_NAD: Tensor, q_NHD: Tensor, cache: PagedKVCache, layer: int, batch: ForwardBatch) -> Tensor:
-        blocks_BM, lengths_B = batch.decode_blocks_BM, batch.decode_lengths_B
-        assert blocks_BM is not None and lengths_B is not None
-        if self._native is not None:
-            return self._native.attend(qkv_NAD, cache.layers[layer], blocks_BM, lengths_B, num_heads=self._num_heads, num_kv_heads=self._num_kv_heads)
-        return _decode_eagerly(q_NHD[: batch.num_decodes], *cache.read(layer, blocks_BM), lengths_B)
+    def _attend_natively(self, native: NativeKernels, qkv_NAD: Tensor, pool: Tensor, batch: ForwardBatch) -> Tensor:
+        """Every row by the same code, so that neither the batch, nor how a prompt was cut, nor what the cache held changes a bit of an answer."""
+        heads = {"num_heads": self._num_heads, "num_kv_heads": self._num_kv_heads}
+        native.rotate_and_store(qkv_NAD, pool, self._rotary.cos_PD, self._rotary.sin_PD, batch.positions_N, batch.slots_N, **heads)
+        return native.attend(qkv_NAD, pool, batch.row_blocks_NM, batch.row_lengths_N, **heads)
 
 
-def _decode_eagerly(queries_BHD: Tensor, keys_GBTD: Tensor, values_GBTD: Tensor, lengths_B: Tensor) -> Tensor:
+def _decode(queries_BHD: Tensor, keys_GBTD: Tensor, values_GBTD: Tensor, lengths_B: Tensor) -> Tensor:
     """One query per sequence: grouped products on the un-repeated keys and values, softmax in float32."""
     num_groups, num_rows, num_positions, head_dim = keys_GBTD.shape
     queries_GBRD = queries_BHD.view(num_rows, num_groups, -1, head_dim).transpose(0, 1) * head_dim**-0.5

@@ -6,8 +6,11 @@ The first `num_decodes` tokens are the newest tokens of that many sequences; the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,7 @@ class PromptSpan:
     blocks_M: Tensor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ForwardBatch:
     """`decode_blocks_BM` is padded with block 0; `decode_lengths_B` says how many positions of it exist, the newest token included."""
 
@@ -31,3 +34,16 @@ class ForwardBatch:
     decode_blocks_BM: Tensor | None
     decode_lengths_B: Tensor | None
     spans: tuple[PromptSpan, ...]
+
+    @cached_property
+    def row_blocks_NM(self) -> Tensor:
+        """The block table of every token's sequence, padded with block 0."""
+        tables = [] if self.decode_blocks_BM is None else [self.decode_blocks_BM]
+        tables += [span.blocks_M.unsqueeze(0).expand(span.length, -1) for span in self.spans]
+        num_columns = max(table.shape[1] for table in tables)
+        return torch.cat([functional.pad(table, (0, num_columns - table.shape[1])) for table in tables])
+
+    @cached_property
+    def row_lengths_N(self) -> Tensor:
+        """How many positions each token may see: those before it and its own."""
+        return self.positions_N + 1

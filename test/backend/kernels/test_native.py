@@ -100,7 +100,7 @@ def run_attention(native: NativeKernels | None, rows: list[int], shape: tuple[in
     return Attention(num_heads, num_kv_heads, rotary, native)(qkv[rows].clone(), cache, 0, batch)
 
 
-SHAPES = [(9, 3, 64, 16), (4, 2, 16, 8), (32, 8, 128, 16), (6, 6, 32, 4)]
+SHAPES = [(9, 3, 64, 16), (4, 2, 96, 8), (32, 8, 128, 16), (6, 6, 32, 4)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

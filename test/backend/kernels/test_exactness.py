@@ -1,0 +1,63 @@
+"""Served bfloat16 is exact in one sense: batch, cutting, cache and preemption do not change one bit of an answer's log-probabilities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gpu_backend.core import Delta, TokenLogprob
+from gpu_backend.engine.engine import Engine
+from gpu_backend.kernels.native import load_native
+from gpu_backend.layers.linear import can_pack
+from gpu_backend.models.causal_lm.model import CausalLM
+from support import request, run_dry, tiny_engine, tiny_model
+
+pytestmark = pytest.mark.skipif(not can_pack(torch.bfloat16, torch.device("cpu")), reason="this processor has no bfloat16 instructions")
+PROMPT = [5, 9, 33, 2, 71, 8, 8, 40, 12, 13, 90, 1, 66, 7, 21, 30, 31, 50, 4, 4, 17, 60, 3]
+
+
+@pytest.fixture(scope="module")
+def model(models_dir: Path) -> CausalLM:
+    native = load_native(models_dir / ".native")
+    assert native is not None
+    built = tiny_model(dtype=torch.bfloat16, native=native, hidden_size=64, head_dim=32, num_attention_heads=4, num_key_value_heads=2, intermediate_size=96)
+    assert built.native is not None
+    return built
+
+
+def answer(engine: Engine, name: str) -> list[TokenLogprob]:
+    deltas = [event for event in run_dry(engine)[name] if isinstance(event, Delta)]
+    return [item for delta in deltas for item in delta.logprobs]
+
+
+def ask(engine: Engine, name: str, prompt: list[int] = PROMPT, **sampling: Any) -> None:
+    engine.add(request(name, prompt, **{"max_tokens": 20, "logprobs": True, "top_logprobs": 5, "temperature": 0.9, "seed": 4, **sampling}))
+
+
+def test_alone_in_company_cut_cached_and_preempted_are_bit_for_bit_the_same(model: CausalLM) -> None:
+    alone = tiny_engine(model, max_tokens_per_step=64)
+    ask(alone, "r")
+    expected = answer(alone, "r")
+    assert len(expected) == 20
+
+    ask(alone, "again")
+    assert answer(alone, "again") == expected, "a prefix from the cache changed the answer"
+
+    cut = tiny_engine(model, max_tokens_per_step=4)
+    ask(cut, "r")
+    assert answer(cut, "r") == expected, "cutting the prompt changed the answer"
+
+    crowd = tiny_engine(model, max_tokens_per_step=16)
+    for index in range(3):
+        ask(crowd, str(index), [index + 1] * (7 + 11 * index), seed=index)
+    ask(crowd, "r")
+    assert answer(crowd, "r") == expected, "company changed the answer"
+
+    tight = tiny_engine(model, kv_cache_tokens=64, reuses_prefixes=False)
+    ask(tight, "old", [3] * 20, max_tokens=40)
+    ask(tight, "r")
+    assert answer(tight, "r") == expected, "preemption changed the answer"
+    assert tight._scheduler.num_preemptions > 0
