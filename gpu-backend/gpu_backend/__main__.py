@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 def main() -> int:
     options = _parse()
-    # Before torch loads OpenMP: threads that wait for each other spin for milliseconds by default, and on a machine that has anything else to do
-    # a decode step then takes seconds. A short spin costs nothing measurable when the machine is idle.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # Before torch loads OpenMP, whose threads spin for milliseconds when they wait for each other: see docs/experiments.md.
+    os.environ.setdefault("GOMP_SPINCOUNT", "4000")
     configure_logging()
     try:
         secret = os.environ.get("ATTUNE_BACKEND_SECRET") or None

@@ -15,7 +15,7 @@ export function backendEnv(extra = {}) {
     PYTHONPATH: path.join(root, 'gpu-backend'),
     PYTHONUNBUFFERED: '1',
     // As the server sets it for itself (gpu_backend/__main__.py), so that tests and benches see the same.
-    GOMP_SPINCOUNT: process.env.GOMP_SPINCOUNT ?? '1000',
+    GOMP_SPINCOUNT: process.env.GOMP_SPINCOUNT ?? '4000',
     ...extra,
   };
 }
