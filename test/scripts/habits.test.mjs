@@ -95,8 +95,10 @@ test("the files of README's nine steps exist", () => {
 });
 
 test('every direct dependency is explained', () => {
-  const { dependencies, devDependencies, optionalDependencies } = JSON.parse(read('package.json'));
-  const node = Object.keys({ ...dependencies, ...devDependencies, ...optionalDependencies });
+  const node = ['package.json', 'bench/rivals/package.json'].flatMap((file) => {
+    const { dependencies, devDependencies, optionalDependencies } = JSON.parse(read(file));
+    return Object.keys({ ...dependencies, ...devDependencies, ...optionalDependencies });
+  });
   const python = filesUnder('gpu-backend/requirements', /\.in$/).flatMap((file) =>
     [...read(file).matchAll(/^([a-z][\w-]*)==/gm)].map(([, name]) => name),
   );
