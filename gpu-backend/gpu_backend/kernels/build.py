@@ -22,20 +22,21 @@ def ensure_built(folder: Path) -> Path | None:
     library = folder / f"native-{_fingerprint()}.so"
     if library.exists():
         return library
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        target = Path(work) / library.name
-        command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-o", str(target), str(SOURCE)]
-        environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": work, "ZIG_LOCAL_CACHE_DIR": work}
-        try:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            target = Path(work) / library.name
+            command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-o", str(target), str(SOURCE)]
+            environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": work, "ZIG_LOCAL_CACHE_DIR": work}
             outcome = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, env=environment)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            logger.warning("native kernels were not built", extra={"reason": type(error).__name__})
-            return None
-        if outcome.returncode != 0 or not target.exists():
-            logger.warning("native kernels were not built", extra={"reason": outcome.stderr.strip()[-400:]})
-            return None
-        target.replace(library)
+            if outcome.returncode != 0 or not target.exists():
+                logger.warning("native kernels were not built", extra={"reason": outcome.stderr.strip()[-400:]})
+                return None
+            target.replace(library)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        # A folder that cannot be written (weights mounted read-only) is no reason not to serve.
+        logger.warning("native kernels were not built", extra={"reason": type(error).__name__})
+        return None
     return library
 
 

@@ -136,6 +136,11 @@ def test_without_a_compiler_there_are_no_kernels_and_no_error(tmp_path: Path, mo
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert load_native(tmp_path / "file" / "kernels") is None
+
+
 def test_a_damaged_library_is_not_loaded(tmp_path: Path, native: NativeKernels) -> None:
     library = build.ensure_built(tmp_path)
     assert library is not None
