@@ -37,7 +37,7 @@ class RopeConfig:
         if kind not in ("default", "linear", "llama3", "yarn"):
             raise ValueError(f"rope type {kind!r} is not one of default, linear, llama3, yarn")
         if scaling.get("partial_rotary_factor", raw.get("partial_rotary_factor") or 1.0) != 1.0:
-            raise ValueError("partial rotary embeddings are not implemented")
+            raise ValueError("partial rotary embeddings are not supported")
         original = scaling.get("original_max_position_embeddings") or raw.get("original_max_position_embeddings")
         return cls(
             head_dim=head_dim,

@@ -47,14 +47,14 @@ class CausalLMConfig:
 
 
 def parse_config(raw: dict[str, Any]) -> CausalLMConfig:
-    """Translate a `config.json`. Raises UnsupportedModelError for anything that would change the numbers and is not implemented."""
+    """Translate a `config.json`. Raises UnsupportedModelError for anything that would change the numbers and is not supported."""
     model_type = raw.get("model_type", "")
     if model_type not in SUPPORTED_TYPES:
         raise UnsupportedModelError(f"model_type {model_type!r} is not one of {', '.join(SUPPORTED_TYPES)}")
     if raw.get("hidden_act", "silu") != "silu":
-        raise UnsupportedModelError(f"hidden_act {raw['hidden_act']!r}: only silu is implemented")
+        raise UnsupportedModelError(f"hidden_act {raw['hidden_act']!r}: only silu is supported")
     if raw.get("use_sliding_window") or "sliding_attention" in (raw.get("layer_types") or []):
-        raise UnsupportedModelError("sliding-window attention is not implemented")
+        raise UnsupportedModelError("sliding-window attention is not supported")
     is_qwen2, is_qwen3 = model_type == "qwen2", model_type == "qwen3"
     num_heads = raw["num_attention_heads"]
     head_dim = raw.get("head_dim") or raw["hidden_size"] // num_heads
