@@ -3,12 +3,7 @@ import json
 import os
 import urllib.request
 
-question = {
-    "model": "smollm2-135m-instruct",
-    "temperature": 0,
-    "max_tokens": 32,
-    "messages": [{"role": "user", "content": "What is the capital of France?"}],
-}
+question = {"model": "smollm2-135m-instruct", "temperature": 0, "max_tokens": 32, "messages": [{"role": "user", "content": "What is the capital of France?"}]}
 request = urllib.request.Request(
     os.environ["ATTUNE_BASE_URL"] + "/v1/chat/completions",
     data=json.dumps(question).encode(),
