@@ -11,11 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from harness.quiet import be_the_only_bench
 
 
 def settings_of(**settings: Any) -> dict[str, Any]:
-    """Call before measuring: also notes how busy the machine was, since a bench shares it."""
-    return {**settings, "threads": torch.get_num_threads(), "load_before": round(os.getloadavg()[0], 2)}
+    """Call before measuring: waits for other benches, and notes how busy the machine was and how its threads wait."""
+    be_the_only_bench()
+    return {
+        **settings,
+        "spin_count": os.environ.get("GOMP_SPINCOUNT", "default"),
+        "threads": torch.get_num_threads(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
 
 
 def report(name: str, settings: dict[str, Any], rows: list[dict[str, Any]], ratios: dict[str, float]) -> None:
