@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from harness.quiet import be_the_only_bench
 
 
