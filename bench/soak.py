@@ -20,7 +20,7 @@ from gpu_backend.config import EngineConfig
 from gpu_backend.core import EngineOverloadedError, Failed, Finished, Request, SamplingParams
 from gpu_backend.decoding.grammar import choice_grammar, json_grammar, regex_grammar
 
-# The pool holds one full context: with 32 answers at once it runs out, so sequences are preempted too.
+# As small a pool as the model allows. Seen: answers end too soon to run it out, so preemption is left to the property tests.
 CONFIG = EngineConfig(max_num_sequences=32, kv_cache_tokens=8192, max_num_waiting=40, max_num_waiting_per_tenant=20)
 MAX_LIVE, CANCELLED, STRUCTURED, DEADLINES = 80, 0.2, 0.25, 0.1
 TENANTS = ("red", "green", "blue", "flood", "flood", "flood")
