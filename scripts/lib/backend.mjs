@@ -8,6 +8,9 @@ import { startService } from './services.mjs';
 /** Shorter than the grace that services get, so that running answers end by themselves and nothing needs to be killed. */
 const DRAIN_SECONDS = '5';
 
+/** How pytest is run from the root, with the backend's settings. */
+export const PYTEST = ['-m', 'pytest', '-c', 'gpu-backend/pyproject.toml', '--rootdir', '.', '-q'];
+
 /** @param {Record<string, string>} [extra] */
 export function backendEnv(extra = {}) {
   return {

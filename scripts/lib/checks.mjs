@@ -4,7 +4,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { lockComplaints, requirementsComplaints } from './addresses.mjs';
-import { backendEnv } from './backend.mjs';
+import { PYTEST, backendEnv } from './backend.mjs';
 import { Failure } from './failure.mjs';
 import { findNode24, findTool } from './node24.mjs';
 import { homeOf, paths, root } from './paths.mjs';
@@ -30,16 +30,7 @@ export const checks = [
   node('TypeScript types', 'tsc', ['--noEmit']),
   node('script types', 'tsc', ['--noEmit', '-p', 'scripts/tsconfig.json']),
   node('story and example types', 'tsc', ['--noEmit', '-p', 'test/e2e/tsconfig.json']),
-  python('Python imports', [
-    '-m',
-    'pytest',
-    '-c',
-    'gpu-backend/pyproject.toml',
-    '--rootdir',
-    '.',
-    '-q',
-    'test/backend/test_import_direction.py',
-  ]),
+  python('Python imports', [...PYTEST, 'test/backend/test_import_direction.py']),
   node('TypeScript lint and imports', 'oxlint', ['--deny-warnings', '--type-aware']),
   node('TypeScript format', 'oxfmt', ['--check']),
   python('Python lint', ['-m', 'ruff', 'check', ...PYTHON_FOLDERS]),

@@ -3,7 +3,7 @@
 
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
-import { backendEnv } from './backend.mjs';
+import { PYTEST, backendEnv } from './backend.mjs';
 import { Failure } from './failure.mjs';
 import { findNode24, findTool } from './node24.mjs';
 import { paths, root } from './paths.mjs';
@@ -64,18 +64,7 @@ function vitest(project) {
 function pytest() {
   return {
     command: paths.python,
-    args: [
-      '-m',
-      'pytest',
-      '-c',
-      'gpu-backend/pyproject.toml',
-      '--rootdir',
-      '.',
-      '-m',
-      'not gpu',
-      '-q',
-      'test/backend',
-    ],
+    args: [...PYTEST, '-m', 'not gpu', 'test/backend'],
     env: backendEnv({ ATTUNE_MODELS_DIR: paths.models }),
   };
 }

@@ -5,6 +5,7 @@ import type { Services } from '../../functions/context';
 import { newId } from '../../functions/lib/id';
 import { createApiKey, seedSql } from '../../scripts/lib/dev-key.mjs';
 import { bindings } from './bindings';
+import type { ErrorBody } from './error-body';
 
 export const ORIGIN = 'https://edge.test';
 
@@ -54,17 +55,6 @@ export async function call(path: string, options: CallOptions = {}): Promise<Res
     await waitOnExecutionContext(context);
   }
   return response;
-}
-
-export interface ErrorBody {
-  error: {
-    message: string;
-    type: string;
-    code: string;
-    param: string | null;
-    request_id: string;
-    doc_url: string;
-  };
 }
 
 /** The error of an answer that must be one. */

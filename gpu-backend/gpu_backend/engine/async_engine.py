@@ -54,13 +54,9 @@ class AsyncEngine:
 
     def submit(self, request: Request) -> RequestStream:
         """Admit a request. Raises EngineOverloadedError at once when the queue is full."""
-        stream = RequestStream(self, request.id)
-        self._streams[request.id] = stream
-        try:
-            self._engine.add(request)
-        except BaseException:
-            del self._streams[request.id]
-            raise
+        self._engine.add(request)
+        # Not too late for the first event: events are dispatched on this loop, after this call.
+        stream = self._streams[request.id] = RequestStream(self, request.id)
         self._wake.set()
         return stream
 

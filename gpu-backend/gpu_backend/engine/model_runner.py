@@ -41,9 +41,9 @@ class ModelRunner:
         positions: list[int] = []
         slots: list[int] = []
         spans: list[PromptSpan] = []
-        for sequence, length in plan.entries():
+        for index, (sequence, length) in enumerate(plan.entries()):
             first = sequence.num_computed
-            if length > 1 or sequence not in plan.decodes:
+            if index >= len(plan.decodes):
                 spans.append(PromptSpan(len(token_ids), length, first + length, self._tensor(sequence.blocks)))
             token_ids += sequence.token_ids[first : first + length]
             positions += range(first, first + length)
@@ -62,7 +62,7 @@ class ModelRunner:
     def _decode_tables(self, decodes: list[Sequence]) -> tuple[Tensor, Tensor]:
         """Block table padded with block 0, and the number of positions of each sequence."""
         num_columns = -(-max(len(sequence.token_ids) for sequence in decodes) // self._block_size)
-        rows = [(sequence.blocks[:num_columns] + [0] * (num_columns - len(sequence.blocks)))[:num_columns] for sequence in decodes]
+        rows = [sequence.blocks[:num_columns] + [0] * (num_columns - len(sequence.blocks)) for sequence in decodes]
         return self._tensor(rows), self._tensor([len(sequence.token_ids) for sequence in decodes])
 
     def _tensor(self, values: list[int] | list[list[int]]) -> Tensor:

@@ -20,8 +20,6 @@ from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
 from gpu_backend.kernels.native import MAX_BLOCK_SIZE, load_native
 from gpu_backend.layers.linear import can_pack
-from gpu_backend.models.causal_lm.gguf_file import GgufFile
-from gpu_backend.models.causal_lm.gguf_tokenizer import build_tokenizer, dump, end_token_ids, tokenizer_config
 from gpu_backend.models.causal_lm.weights import load_causal_lm
 from gpu_backend.tokenizer import Tokenizer
 
@@ -104,6 +102,10 @@ def _read_folder_texts(folder: Path) -> tuple[Tokenizer, ChatTemplate | None, li
 
 
 def _read_gguf_texts(path: Path) -> tuple[Tokenizer, ChatTemplate | None, list[int]]:
+    # Imported here: a start from a folder needs none of it.
+    from gpu_backend.models.causal_lm.gguf_file import GgufFile
+    from gpu_backend.models.causal_lm.gguf_tokenizer import build_tokenizer, dump, end_token_ids, tokenizer_config
+
     file = GgufFile(path)
     tokenizer = Tokenizer(dump(build_tokenizer(file)))
     source = file.field("tokenizer.chat_template")

@@ -46,3 +46,11 @@ async def test_overload_raises_and_leaves_no_stream_behind(engine: AsyncEngine) 
         engine.submit(request("big", [1], num_choices=9))
     assert engine._streams == {}
     assert text_of(await collect(engine.submit(request("next", [1])))) != ""
+
+
+async def test_a_duplicate_id_is_refused_and_the_first_stream_goes_on(engine: AsyncEngine) -> None:
+    first = engine.submit(request("same", [1], max_tokens=100))
+    with pytest.raises(AssertionError, match="already live"):
+        engine.submit(request("same", [2]))
+    events = await asyncio.wait_for(collect(first), 20)
+    assert isinstance(events[-1], Finished)

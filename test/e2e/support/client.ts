@@ -1,4 +1,5 @@
 // The plain HTTP client of the stories: requests as a user of curl sends them, and event streams read one event at a time.
+import type { ErrorBody } from '../../support/error-body';
 
 export const MODEL = 'smollm2-135m-instruct';
 
@@ -70,17 +71,6 @@ export async function readStream(
   const chunks = (isDone ? all.slice(0, -1) : all).map((data) => JSON.parse(data) as Chunk);
   const text = chunks.map((chunk) => chunk.choices?.[0]?.delta.content ?? '').join('');
   return { chunks, text, isDone };
-}
-
-export interface ErrorBody {
-  error: {
-    message: string;
-    type: string;
-    code: string;
-    param: string | null;
-    request_id: string;
-    doc_url: string;
-  };
 }
 
 /** The status and the error of an answer that must be one. */

@@ -18,7 +18,6 @@ from gpu_backend.layers.mlp import SwiGLU
 from gpu_backend.layers.norm import RMSNorm
 from gpu_backend.layers.rope import RotaryTable
 from gpu_backend.models.causal_lm.config import CausalLMConfig, UnsupportedModelError, parse_config
-from gpu_backend.models.causal_lm.gguf_file import GgufFile
 from gpu_backend.models.causal_lm.model import CausalLM, DecoderLayer
 
 TensorSource = Callable[[str], Tensor]
@@ -27,6 +26,9 @@ TensorSource = Callable[[str], Tensor]
 def load_causal_lm(path: Path, *, dtype: torch.dtype, device: torch.device, native: NativeKernels | None = None) -> CausalLM:
     """Read weights and configuration. Raises UnsupportedModelError or FileNotFoundError with what is missing."""
     if path.suffix == ".gguf":
+        # Imported here: a start from a folder needs none of it.
+        from gpu_backend.models.causal_lm.gguf_file import GgufFile
+
         file = GgufFile(path)
         return build(parse_config(file.config()), file.tensor, dtype=dtype, device=device, native=native)
     config = parse_config(json.loads((path / "config.json").read_text(encoding="utf-8")))
