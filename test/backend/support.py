@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,8 +39,7 @@ TINY = {
 
 
 def tiny_model(seed: int = 0, *, dtype: torch.dtype = torch.float32, native: NativeKernels | None = None, **overrides: Any) -> CausalLM:
-    """A random decoder; the same seed gives the same weights."""
-    generator = torch.Generator().manual_seed(seed)
+    """A random decoder; the same seed gives the same weights, in whatever order they are read."""
     config = parse_config({**TINY, **overrides})
     sizes = {
         "q_proj": (config.q_size, config.hidden_size),
@@ -50,13 +52,24 @@ def tiny_model(seed: int = 0, *, dtype: torch.dtype = torch.float32, native: Nat
     }
 
     def read(name: str) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + zlib.crc32(name.encode()))
         part = name.split(".")[-2]
         if "norm" in part:
             return 1 + 0.1 * torch.randn(config.head_dim if part in ("q_norm", "k_norm") else config.hidden_size, generator=generator)
         size = sizes.get(part, (config.vocab_size, config.hidden_size))
         return torch.randn(size if name.endswith("weight") else size[:1], generator=generator) * 0.25
 
-    return build(config, read, dtype=dtype, device=torch.device("cpu"), native=native)
+    return build(config, Weights(read), dtype=dtype, device=torch.device("cpu"), native=native)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A source of dense weights from a function."""
+
+    tensor: Callable[[str], torch.Tensor]
+
+    def packed(self, name: str) -> None:
+        return None
 
 
 def byte_tokenizer(control: tuple[str, ...] = ("<|start|>", "<|end|>"), merges: tuple[tuple[str, str], ...] = ()) -> Tokenizer:

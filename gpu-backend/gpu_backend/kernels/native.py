@@ -1,95 +1,135 @@
-"""Calls native.c on bfloat16 CPU tensors. Every method has a torch twin in `layers` with the same meaning.
+"""Calls the C operators of `cpu/` on CPU tensors. Every method has a torch twin in `layers` with the same meaning.
 
-Shapes: N tokens, M blocks of the longest sequence, H query heads, G key/value heads, D head size.
+Shapes: N tokens, M blocks of the longest sequence, H query heads, G key/value heads, D head size, O outputs, I inputs.
 """
 
 from __future__ import annotations
 
 import ctypes
 import logging
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from gpu_backend.kernels import structs
 from gpu_backend.kernels.build import ensure_built
+from gpu_backend.kernels.packing import BLOCK, kind_index
 
 logger = logging.getLogger(__name__)
-MAX_BLOCK_SIZE = 32
 _POINTER, _LONG, _FLOAT = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
 _SIGNATURES = {
-    "attune_set_threads": (_POINTER, _POINTER, _POINTER, ctypes.c_int),
-    "attune_norm": (*[_POINTER] * 5, _LONG, _LONG, _FLOAT),
+    "attune_set_threads": (_POINTER, ctypes.c_int),
+    "attune_norm": (*[_POINTER] * 3, _LONG, _LONG, _FLOAT),
+    "attune_multiply": (*[_POINTER] * 4, _LONG),
+    "attune_look_up": (*[_POINTER] * 3, _LONG),
     "attune_gate": (_POINTER, _POINTER, _LONG, _LONG),
-    "attune_rotate_and_store": (*[_POINTER] * 6, *[_LONG] * 5),
-    "attune_head": (*[_POINTER] * 3, *[_LONG] * 3),
-    "attune_attend": (*[_POINTER] * 5, *[_LONG] * 7),
+    "attune_attend": (_POINTER,) * 8,
+    "attune_run_layers": (*[_POINTER] * 5, _LONG, _LONG, _POINTER),
 }
 
 
+@dataclass(frozen=True)
+class PackedMatrix:
+    """`records` as packing.py makes them, for O outputs; `bias` (O,) in float32."""
+
+    records: Tensor
+    num_outputs: int
+    bias: Tensor | None = None
+
+    @property
+    def num_inputs(self) -> int:
+        return self.records.shape[1] * BLOCK
+
+    @cached_property
+    def struct(self) -> structs.Matrix:
+        assert self.records.is_contiguous()
+        return structs.Matrix(self.records.data_ptr(), _pointer(self.bias), kind_index(self.records), self.num_inputs, self.num_outputs)
+
+
+@dataclass(frozen=True)
+class PagedRows:
+    """Where each of N rows stands: its position, its slot of the pool, its sequence's blocks (N, M), and how many positions it sees."""
+
+    positions_N: Tensor
+    slots_N: Tensor
+    blocks_NM: Tensor
+    lengths_N: Tensor
+
+    @cached_property
+    def struct(self) -> structs.Batch:
+        tensors = (self.positions_N, self.slots_N, self.blocks_NM, self.lengths_N)
+        return structs.Batch(*(tensor.data_ptr() for tensor in tensors), *self.blocks_NM.shape)
+
+
 class NativeKernels:
-    """The loaded library. All tensors are contiguous, on the CPU, and bfloat16 unless said otherwise."""
+    """The loaded library. All tensors are contiguous and on the CPU."""
 
     def __init__(self, library: Path) -> None:
         self._library = ctypes.CDLL(str(library))
         for name, arguments in _SIGNATURES.items():
             function = getattr(self._library, name)
             function.argtypes, function.restype = arguments, None
+        self._library.attune_run_layers.restype = _LONG
         self._keep_alive = _share_threads(self._library)
 
     @staticmethod
-    def supports(*, head_dim: int, num_heads: int, num_kv_heads: int, hidden_size: int) -> bool:
-        """The bounds that native.c states."""
-        is_small = head_dim <= 256 and num_heads // num_kv_heads <= 16
-        return is_small and head_dim % 32 == 0 and hidden_size % 32 == 0
+    def supports(*, head_dim: int, num_heads: int, num_kv_heads: int, hidden_size: int, intermediate_size: int) -> bool:
+        """The bounds that the C files state."""
+        return head_dim <= 256 and num_heads // num_kv_heads <= 16 and all(size % BLOCK == 0 for size in (head_dim, hidden_size, intermediate_size))
 
     def norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """Root-mean-square norm of the last dimension of a float32 x, in bfloat16."""
+        """Root-mean-square norm of the last dimension of a float32 x, in bfloat16 like the weight."""
         out = torch.empty_like(x, dtype=weight.dtype)
-        self._library.attune_norm(out.data_ptr(), None, x.data_ptr(), None, weight.data_ptr(), x.numel() // x.shape[-1], x.shape[-1], eps)
+        self._library.attune_norm(out.data_ptr(), x.data_ptr(), weight.data_ptr(), x.numel() // x.shape[-1], x.shape[-1], eps)
         return out
 
-    def add_norm(self, x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """-> x + delta in float32, and its norm in bfloat16."""
-        out, total = torch.empty_like(delta), torch.empty_like(x)
-        rows, size = x.numel() // x.shape[-1], x.shape[-1]
-        self._library.attune_norm(out.data_ptr(), total.data_ptr(), x.data_ptr(), delta.data_ptr(), weight.data_ptr(), rows, size, eps)
-        return total, out
+    def multiply(self, x_NI: Tensor, matrix: PackedMatrix) -> Tensor:
+        """A bfloat16 x times the matrix, plus its bias: -> (N, O) in float32."""
+        num_rows = x_NI.shape[0]
+        out, sums = torch.empty((num_rows, matrix.num_outputs), dtype=torch.float32), _sums_of(x_NI)
+        self._library.attune_multiply(out.data_ptr(), x_NI.data_ptr(), sums.data_ptr(), ctypes.byref(matrix.struct), num_rows)
+        return out
+
+    def look_up(self, rows_N: Tensor, matrix: PackedMatrix) -> Tensor:
+        """-> those rows of the weights, (N, I) in float32."""
+        out = torch.empty((rows_N.shape[0], matrix.num_inputs), dtype=torch.float32)
+        self._library.attune_look_up(out.data_ptr(), rows_N.data_ptr(), ctypes.byref(matrix.struct), rows_N.shape[0])
+        return out
 
     def gate(self, gate_up: Tensor) -> Tensor:
-        """silu(gate) * up: (N, 2F) -> (N, F)."""
+        """silu(gate) * up of float32 numbers: (N, 2F) -> (N, F) in bfloat16."""
         size = gate_up.shape[-1] // 2
-        out = gate_up.new_empty((gate_up.shape[0], size))
+        out = torch.empty((gate_up.shape[0], size), dtype=torch.bfloat16)
         self._library.attune_gate(out.data_ptr(), gate_up.data_ptr(), gate_up.shape[0], size)
         return out
 
-    def head(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Logits in float32: x (K, hidden), weight (V, hidden) -> (K, V)."""
-        out = torch.empty((x.shape[0], weight.shape[0]), dtype=torch.float32)
-        self._library.attune_head(out.data_ptr(), x.data_ptr(), weight.data_ptr(), x.shape[0], x.shape[1], weight.shape[0])
+    def attend(self, qkv_NAD: Tensor, pool: Tensor, rotation: structs.Rotation, rows: PagedRows, shape: structs.HeadShape) -> Tensor:
+        """Norm and rotate the queries and keys of float32 `qkv_NAD` (A = H+2G), store keys and values in `pool` (2G, P, S, D), attend: -> (N, H*D)."""
+        out = torch.empty((qkv_NAD.shape[0], shape.num_heads * shape.head_dim), dtype=torch.bfloat16)
+        queries, sums = torch.empty_like(out), _sums_of(out)
+        pointers = [tensor.data_ptr() for tensor in (out, sums, queries, pool, qkv_NAD)]
+        self._library.attune_attend(*pointers, *map(ctypes.byref, (rotation, rows.struct, shape)))
         return out
 
-    def rotate_and_store(
-        self, qkv: Tensor, pool: Tensor, cos: Tensor, sin: Tensor, positions_N: Tensor, slots_N: Tensor, *, num_heads: int, num_kv_heads: int
+    def run_layers(
+        self, x: Tensor, decoder: structs.Decoder, pools: ctypes.Array[ctypes.c_void_p], rows: PagedRows, shape: structs.HeadShape, start: int, stop: int
     ) -> None:
-        """Rotate queries and keys inside the first N rows of `qkv` (N or more, H+2G, D), then write keys and values to `pool` (2G, P, S, D).
-        `cos` and `sin` are float32 tables."""
-        _, num_blocks, block_size, head_dim = pool.shape
-        self._library.attune_rotate_and_store(
-            qkv.data_ptr(), pool.data_ptr(), cos.data_ptr(), sin.data_ptr(), positions_N.data_ptr(), slots_N.data_ptr(),
-            positions_N.shape[0], num_heads, num_kv_heads, head_dim, num_blocks * block_size,
-        )  # fmt: skip
+        """Decoder layers start..stop-1 of the float32 residual stream x (N, hidden), in place."""
+        fixed = (ctypes.byref(decoder), pools, ctypes.byref(rows.struct), ctypes.byref(shape), start, stop)
+        scratch = torch.empty(self._library.attune_run_layers(None, *fixed, None), dtype=torch.uint8)
+        self._library.attune_run_layers(x.data_ptr(), *fixed, scratch.data_ptr())
 
-    def attend(self, qkv: Tensor, pool: Tensor, blocks_NM: Tensor, lengths_N: Tensor, *, num_heads: int, num_kv_heads: int) -> Tensor:
-        """Attention of the first N rows of `qkv`, each over the positions before and at its own: -> (rows of qkv, H*D), zeros beyond N."""
-        _, num_blocks, block_size, head_dim = pool.shape
-        num_rows, num_columns = blocks_NM.shape
-        out = (qkv.new_empty if num_rows == qkv.shape[0] else qkv.new_zeros)((qkv.shape[0], num_heads * head_dim))
-        self._library.attune_attend(
-            out.data_ptr(), qkv.data_ptr(), pool.data_ptr(), blocks_NM.data_ptr(), lengths_N.data_ptr(),
-            num_rows, num_heads, num_kv_heads, head_dim, num_blocks, block_size, num_columns,
-        )  # fmt: skip
-        return out
+
+def _sums_of(x_NI: Tensor) -> Tensor:
+    """Room for the sums of each row's blocks."""
+    return torch.empty((x_NI.shape[0], x_NI.shape[1] // BLOCK), dtype=torch.float32)
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
 
 
 def load_native(folder: Path) -> NativeKernels | None:
@@ -110,9 +150,8 @@ def _share_threads(library: ctypes.CDLL) -> object:
         maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
         path = next(line.split(maxsplit=5)[5] for line in maps.splitlines() if "libgomp" in line)
         openmp = ctypes.CDLL(path)
-        names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
-        pointers = [ctypes.cast(getattr(openmp, name), ctypes.c_void_p) for name in names]
+        parallel = ctypes.cast(openmp.GOMP_parallel, ctypes.c_void_p)
     except (OSError, StopIteration, AttributeError):
         return None
-    library.attune_set_threads(*pointers, torch.get_num_threads())
+    library.attune_set_threads(parallel, torch.get_num_threads())
     return openmp

@@ -9,26 +9,41 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_backend.kernels import structs
 from gpu_backend.kernels.native import NativeKernels
 from gpu_backend.layers.batch import ForwardBatch, PromptSpan
 from gpu_backend.layers.kv_cache import PagedKVCache
+from gpu_backend.layers.norm import RMSNorm
 from gpu_backend.layers.rope import RotaryTable, rotate
 
 
 class Attention:
-    """Rotates, stores and attends, for any layer of one model. `native` replaces the torch operators on a CPU."""
+    """Norms (where a model has them), rotates, stores and attends. `native` replaces the torch operators on a CPU."""
 
-    def __init__(self, num_heads: int, num_kv_heads: int, rotary: RotaryTable, native: NativeKernels | None = None) -> None:
+    def __init__(
+        self,
+        num_heads: int,
+        num_kv_heads: int,
+        rotary: RotaryTable,
+        *,
+        q_norm: RMSNorm | None = None,
+        k_norm: RMSNorm | None = None,
+        native: NativeKernels | None = None,
+    ) -> None:
         self._num_heads = num_heads
         self._num_kv_heads = num_kv_heads
         self._rotary = rotary
+        self.q_norm = q_norm
+        self.k_norm = k_norm
         self._native = native
 
     def __call__(self, qkv_NAD: Tensor, cache: PagedKVCache, layer: int, batch: ForwardBatch) -> Tensor:
-        """Queries, keys and values of this step side by side (N, A = H+2G, D) -> (N, H*D). May write into its input. Rows beyond the batch are padding."""
+        """Queries, keys and values of this step side by side (N, A = H+2G, D) -> (N, H*D). May write into its input."""
         if self._native is not None:
-            return self._attend_natively(self._native, qkv_NAD, cache.layers[layer], batch)
+            return self._native.attend(qkv_NAD, cache.layers[layer], self._rotation(), batch.paged_rows, cache.head_shape(self._num_heads))
         q_NHD, k_NGD, v_NGD = torch.split(qkv_NAD, [self._num_heads, self._num_kv_heads, self._num_kv_heads], dim=1)
+        if self.q_norm is not None and self.k_norm is not None:
+            q_NHD, k_NGD = self.q_norm(q_NHD), self.k_norm(k_NGD)
         cos_sin = self._rotary.at(batch.positions_N, qkv_NAD.dtype)
         q_NHD, k_NGD = rotate(q_NHD, cos_sin), rotate(k_NGD, cos_sin)
         cache.write(layer, batch.slots_N, k_NGD, v_NGD)
@@ -44,11 +59,11 @@ class Attention:
                 parts.append(_later_stretch(q_NHD[stretch], cache, layer, span))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _attend_natively(self, native: NativeKernels, qkv_NAD: Tensor, pool: Tensor, batch: ForwardBatch) -> Tensor:
-        """Every row by the same code, so that neither the batch, nor how a prompt was cut, nor what the cache held changes a bit of an answer."""
-        heads = {"num_heads": self._num_heads, "num_kv_heads": self._num_kv_heads}
-        native.rotate_and_store(qkv_NAD, pool, self._rotary.cos_PD, self._rotary.sin_PD, batch.positions_N, batch.slots_N, **heads)
-        return native.attend(qkv_NAD, pool, batch.row_blocks_NM, batch.row_lengths_N, **heads)
+    def _rotation(self) -> structs.Rotation:
+        norms: tuple[int | None, int | None, float] = (None, None, 0.0)
+        if self.q_norm is not None and self.k_norm is not None:
+            norms = (self.q_norm.weight.data_ptr(), self.k_norm.weight.data_ptr(), self.q_norm.eps)
+        return structs.Rotation(self._rotary.cos_PD.data_ptr(), self._rotary.sin_PD.data_ptr(), *norms)
 
 
 def _decode(queries_BHD: Tensor, keys_GBTD: Tensor, values_GBTD: Tensor, lengths_B: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_backend.kernels.native import PagedRows
+
 
 @dataclass(frozen=True, slots=True)
 class PromptSpan:
@@ -36,14 +38,13 @@ class ForwardBatch:
     spans: tuple[PromptSpan, ...]
 
     @cached_property
-    def row_blocks_NM(self) -> Tensor:
+    def paged_rows(self) -> PagedRows:
+        """Every token as a row of its own, for operators that make no difference between decoding and reading a prompt."""
+        return PagedRows(self.positions_N, self.slots_N, self._row_blocks_NM(), self.positions_N + 1)
+
+    def _row_blocks_NM(self) -> Tensor:
         """The block table of every token's sequence, padded with block 0."""
         tables = [] if self.decode_blocks_BM is None else [self.decode_blocks_BM]
         tables += [span.blocks_M.unsqueeze(0).expand(span.length, -1) for span in self.spans]
         num_columns = max(table.shape[1] for table in tables)
         return torch.cat([functional.pad(table, (0, num_columns - table.shape[1])) for table in tables])
-
-    @cached_property
-    def row_lengths_N(self) -> Tensor:
-        """How many positions each token may see: those before it and its own."""
-        return self.positions_N + 1

@@ -6,11 +6,14 @@ A layer's pool is (2G, P, S, D): the first G planes hold keys, the last G values
 
 from __future__ import annotations
 
+import ctypes
 import math
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from gpu_backend.kernels import structs
 
 
 class PagedKVCache:
@@ -23,6 +26,12 @@ class PagedKVCache:
         self.num_kv_heads = num_kv_heads
         shape = (2 * num_kv_heads, num_blocks, block_size, head_dim)
         self.layers = [_zeros(shape, dtype, device) for _ in range(num_layers)]
+        self.pointers = (ctypes.c_void_p * num_layers)(*(pool.data_ptr() for pool in self.layers))
+
+    def head_shape(self, num_heads: int) -> structs.HeadShape:
+        """The pool as C operators see it, under this many query heads."""
+        _, num_blocks, block_size, head_dim = self.layers[0].shape
+        return structs.HeadShape(num_heads, self.num_kv_heads, head_dim, num_blocks, block_size)
 
     def write(self, layer: int, slots_N: Tensor, keys_NGD: Tensor, values_NGD: Tensor) -> None:
         """Store one key and one value per token at `slots_N` (block * block_size + offset)."""

@@ -1,4 +1,4 @@
-"""A linear layer whose weight can be packed once for the CPU's matrix units.
+"""Linear layers: torch's, with a weight that can be packed once for oneDNN, and the C operators', with a packed and maybe quantised weight.
 
 Packing matters twice on CPU in bfloat16: a batch of 4 costs what a batch of 1 costs, and a row comes out bit for bit the same whatever rows
 stand beside it, which `torch.nn.functional.linear` does not promise.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from gpu_backend.kernels.native import NativeKernels, PackedMatrix
 
 # Seen on AVX-512: this hint is as fast as any other at every batch from 1 to 512.
 _PACK_BATCH_HINT = 64
@@ -34,6 +36,25 @@ class Linear(nn.Module):
             return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
         assert self.weight is not None
         return functional.linear(x, self.weight, self.bias)
+
+
+class PackedLinear(nn.Module):
+    """The same for the C operators: x (N, in) in bfloat16 -> (N, out) in float32."""
+
+    def __init__(self, matrix: PackedMatrix, native: NativeKernels) -> None:
+        super().__init__()
+        self.matrix = matrix
+        self._native = native
+
+    def look_up(self, rows_N: Tensor) -> Tensor:
+        """Rows of the weight in float32: what an embedding tied to this head looks up."""
+        return self._native.look_up(rows_N, self.matrix)
+
+    def forward(self, x_NI: Tensor) -> Tensor:
+        return self._native.multiply(x_NI, self.matrix)
+
+
+AnyLinear = Linear | PackedLinear
 
 
 def can_pack(dtype: torch.dtype, device: torch.device) -> bool:

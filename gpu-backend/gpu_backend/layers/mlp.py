@@ -6,13 +6,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gpu_backend.kernels.native import NativeKernels
-from gpu_backend.layers.linear import Linear
+from gpu_backend.layers.linear import AnyLinear
 
 
 class SwiGLU(nn.Module):
     """`down(silu(gate(x)) * up(x))`: (N, hidden) -> (N, hidden)."""
 
-    def __init__(self, gate_up: Linear, down: Linear, native: NativeKernels | None = None) -> None:
+    def __init__(self, gate_up: AnyLinear, down: AnyLinear, native: NativeKernels | None = None) -> None:
         super().__init__()
         self.gate_up = gate_up
         self.down = down

@@ -25,10 +25,3 @@ class RMSNorm(nn.Module):
         if self.native is not None:
             return self.native.norm(x.float(), self.weight, self.eps)
         return functional.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), self.eps).to(self.weight.dtype)
-
-    def after_adding(self, x: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """-> x + delta, and its norm; x is float32."""
-        if self.native is not None:
-            return self.native.add_norm(x, delta, self.weight, self.eps)
-        total = x + delta
-        return total, self(total)

@@ -18,7 +18,7 @@ from gpu_backend.decoding.grammar import GrammarCompiler
 from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
-from gpu_backend.kernels.native import MAX_BLOCK_SIZE, load_native
+from gpu_backend.kernels.native import load_native
 from gpu_backend.layers.linear import can_pack
 from gpu_backend.models.causal_lm.weights import load_causal_lm
 from gpu_backend.tokenizer import Tokenizer
@@ -43,7 +43,7 @@ def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, m
     path = spec.folder(models_dir)
     device = pick_device(config.device)
     dtype = pick_dtype(config.dtype, device)
-    can_use_native = config.use_native_kernels and can_pack(dtype, device) and config.kv_block_size <= MAX_BLOCK_SIZE
+    can_use_native = config.use_native_kernels and can_pack(dtype, device)
     native = load_native(models_dir / ".native") if can_use_native else None
     model = load_causal_lm(path, dtype=dtype, device=device, native=native)
     tokenizer, template, end_ids = load_texts(path)
@@ -60,7 +60,7 @@ def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, m
             "seconds": round(time.monotonic() - started, 2),
             "device": str(device),
             "dtype": str(model.dtype),
-            "native": model.native is not None,
+            "native": model.fused is not None,
         },
     )
     return ServedModel(spec, _revision(spec, path), context_length, tokenizer, template, engine, grammars)

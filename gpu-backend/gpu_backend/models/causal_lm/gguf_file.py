@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpu_backend.kernels.packing import Q4_1_BLOCK_BYTES, Q8_0_BLOCK_BYTES, pack_q4_1, pack_q8_0
 from gpu_backend.models.causal_lm.config import UnsupportedModelError
+
+_PACKERS = {gguf.GGMLQuantizationType.Q4_1: (pack_q4_1, Q4_1_BLOCK_BYTES), gguf.GGMLQuantizationType.Q8_0: (pack_q8_0, Q8_0_BLOCK_BYTES)}
 
 _NAMES = {
     "model.embed_tokens": "token_embd",
@@ -81,11 +84,18 @@ class GgufFile:
             raise UnsupportedModelError(f"the GGUF file has no tensor for {name!r}")
         values = np.ascontiguousarray(gguf.quants.dequantize(stored.data, stored.tensor_type), dtype=np.float32)
         tensor = torch.from_numpy(values.reshape(tuple(int(size) for size in reversed(stored.shape))).copy())
-        # llama.cpp stores the q and k rows of the llama architecture with the two rotary halves interleaved.
-        if self.architecture == "llama" and (".q_proj." in name or ".k_proj." in name):
-            key = "attention.head_count" if ".q_proj." in name else "attention.head_count_kv"
-            return _deinterleave(tensor, int(self._required(key)))
-        return tensor
+        return self._in_hugging_face_order(name, tensor)
+
+    def packed(self, name: str) -> Tensor | None:
+        """The same weight as packed records, without dequantising, where its type is one that the C operators read."""
+        stored = self._tensors.get(self._gguf_name(name))
+        pack = None if stored is None else _PACKERS.get(stored.tensor_type)
+        if stored is None or pack is None:
+            return None
+        pack_blocks, block_bytes = pack
+        num_outputs = int(stored.shape[1])
+        blocks_OKB = torch.from_numpy(np.array(stored.data, dtype=np.uint8)).view(num_outputs, -1, block_bytes)
+        return pack_blocks(self._in_hugging_face_order(name, blocks_OKB))
 
     def tensor_names(self) -> list[str]:
         """Every tensor of the file under its Hugging Face name."""
@@ -108,6 +118,13 @@ class GgufFile:
             _, _, index, part = stem.split(".", 3)
             return f"blk.{index}.{_NAMES[part]}.{suffix}"
         return f"{_NAMES[stem]}.{suffix}"
+
+    def _in_hugging_face_order(self, name: str, rows: Tensor) -> Tensor:
+        """llama.cpp stores the q and k rows of the llama architecture with the two rotary halves interleaved."""
+        if self.architecture != "llama" or (".q_proj." not in name and ".k_proj." not in name):
+            return rows
+        key = "attention.head_count" if ".q_proj." in name else "attention.head_count_kv"
+        return _deinterleave(rows, int(self._required(key)))
 
     def _shape(self, key: str) -> Any:
         return self.field(f"{self.architecture}.{key}")

@@ -9,38 +9,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gpu_backend.kernels.native import NativeKernels
 from gpu_backend.layers.attention import Attention
 from gpu_backend.layers.batch import ForwardBatch
 from gpu_backend.layers.kv_cache import PagedKVCache
-from gpu_backend.layers.linear import Linear
+from gpu_backend.layers.linear import AnyLinear, PackedLinear
 from gpu_backend.layers.mlp import SwiGLU
 from gpu_backend.layers.norm import RMSNorm
 from gpu_backend.models.causal_lm.config import CausalLMConfig
+from gpu_backend.models.causal_lm.fused import FusedLayers
 
 
 class DecoderLayer(nn.Module):
     """Attention and feed-forward block, each behind a norm and added to the residual stream."""
 
     def __init__(
-        self,
-        config: CausalLMConfig,
-        *,
-        attention_norm: RMSNorm,
-        qkv: Linear,
-        q_norm: RMSNorm | None,
-        k_norm: RMSNorm | None,
-        attention: Attention,
-        output: Linear,
-        mlp_norm: RMSNorm,
-        mlp: SwiGLU,
+        self, *, head_dim: int, attention_norm: RMSNorm, qkv: AnyLinear, attention: Attention, output: AnyLinear, mlp_norm: RMSNorm, mlp: SwiGLU
     ) -> None:
         super().__init__()
-        self.config = config
+        self.head_dim = head_dim
         self.attention_norm = attention_norm
         self.qkv = qkv
-        self.q_norm = q_norm
-        self.k_norm = k_norm
         self.attention = attention
         self.output = output
         self.mlp_norm = mlp_norm
@@ -48,20 +36,25 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, cache: PagedKVCache, index: int, batch: ForwardBatch) -> Tensor:
         """(N, hidden) -> (N, hidden), the residual stream in float32; keys and values of this step are written to `cache`."""
-        config = self.config
-        qkv_NAD = self.qkv(self.attention_norm(x)).view(x.shape[0], -1, config.head_dim)
-        if self.q_norm is not None and self.k_norm is not None:
-            q_NHD, k_NGD, v_NGD = (part.contiguous() for part in qkv_NAD.split((config.num_heads, config.num_kv_heads, config.num_kv_heads), dim=1))
-            qkv_NAD = torch.cat((self.q_norm(q_NHD), self.k_norm(k_NGD), v_NGD), dim=1)
-        x, normed = self.mlp_norm.after_adding(x, self.output(self.attention(qkv_NAD, cache, index, batch)))
-        return x + self.mlp(normed)
+        qkv_NAD = self.qkv(self.attention_norm(x)).view(x.shape[0], -1, self.head_dim)
+        x = x + self.output(self.attention(qkv_NAD, cache, index, batch))
+        return x + self.mlp(self.mlp_norm(x))
 
 
 class CausalLM(nn.Module):
-    """`embed`, `layers` and `compute_logits` are apart so that a caller can stop at an inner layer and ask for its logits."""
+    """`embed`, `layers` and `compute_logits` are apart so that a caller can stop at an inner layer and ask for its logits.
+
+    `embedding` is a weight (vocabulary, hidden), or None where it is the head's packed one. `fused` computes layers in one call where it can.
+    """
 
     def __init__(
-        self, config: CausalLMConfig, embedding: Tensor, blocks: list[DecoderLayer], final_norm: RMSNorm, head: Linear, native: NativeKernels | None = None
+        self,
+        config: CausalLMConfig,
+        embedding: Tensor | None,
+        blocks: list[DecoderLayer],
+        final_norm: RMSNorm,
+        head: AnyLinear,
+        fused: FusedLayers | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -69,17 +62,15 @@ class CausalLM(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.final_norm = final_norm
         self.head = head
-        self.native = native
-        # Packed products of one row take longer than of four, and a row's result does not depend on the others.
-        self.min_rows = 4 if native is not None else 1
+        self.fused = fused
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.embedding.dtype
+        return self.final_norm.weight.dtype
 
     @property
     def device(self) -> torch.device:
-        return self.embedding.device
+        return self.final_norm.weight.device
 
     def new_cache(self, *, num_blocks: int, block_size: int) -> PagedKVCache:
         config = self.config
@@ -94,25 +85,25 @@ class CausalLM(nn.Module):
         )
 
     def embed(self, token_ids_N: Tensor) -> Tensor:
-        """(N,) -> (max(N, min_rows), hidden) in float32; rows beyond N are padding, which no other row ever sees."""
-        x = functional.embedding(token_ids_N, self.embedding).float()
-        missing = self.min_rows - x.shape[0]
-        return functional.pad(x, (0, 0, 0, missing)) if missing > 0 else x
+        """(N,) -> (N, hidden) in float32."""
+        if self.embedding is not None:
+            return functional.embedding(token_ids_N, self.embedding).float()
+        assert isinstance(self.head, PackedLinear)
+        return self.head.look_up(token_ids_N)
 
     def run_layers(self, x: Tensor, start: int, stop: int, cache: PagedKVCache, batch: ForwardBatch) -> Tensor:
         """Layers start..stop-1 of the residual stream: (N, hidden) -> (N, hidden)."""
+        if self.fused is not None:
+            return self.fused(x, start, stop, cache, batch)
         for index in range(start, stop):
             x = self.blocks[index](x, cache, index, batch)
         return x
 
     def compute_logits(self, x: Tensor) -> Tensor:
         """Final norm and head, of any layer's output: (K, hidden) -> (K, V) in float32."""
-        normed = self.final_norm(x)
-        if self.native is not None:
-            assert self.head.weight is not None
-            return self.native.head(normed, self.head.weight)
-        return self.head(normed).float()
+        logits_KV: Tensor = self.head(self.final_norm(x))
+        return logits_KV.float()
 
     def forward(self, batch: ForwardBatch, cache: PagedKVCache) -> Tensor:
-        """All layers: -> hidden states (N, hidden) before the final norm, and padding as `embed` has it."""
+        """All layers: -> hidden states (N, hidden) before the final norm."""
         return self.run_layers(self.embed(batch.token_ids_N), 0, self.config.num_layers, cache, batch)

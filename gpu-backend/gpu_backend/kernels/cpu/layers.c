@@ -1,0 +1,71 @@
+// A stretch of decoder layers in one call: the threads are woken once, and meet between phases instead of going to sleep.
+#include "phases.h"
+
+enum { NUM_PHASES = 8 };
+
+typedef struct {
+    const bf16 *attention_norm, *q_norm, *k_norm, *mlp_norm;
+    Matrix qkv, output, gate_up, down;
+} Layer;
+
+typedef struct {
+    const Layer *layers;
+    const float *cos, *sin;
+    int64_t hidden_size, intermediate_size;
+    float eps;
+} Decoder;
+
+typedef struct {
+    float *x, *qkv;
+    bf16 *queries;
+    Rows normed, mixed, activations;
+    const Decoder *decoder;
+    bf16 *const *pools;
+    const Batch *batch;
+    const HeadShape *shape;
+    long start, stop;
+} LayersJob;
+
+static void layers_work(void *data, Member *member) {
+    const LayersJob *job = data;
+    const Decoder *decoder = job->decoder;
+    const long num_rows = job->batch->num_rows;
+    for (long index = job->start; index < job->stop; index++) {
+        const Layer *layer = decoder->layers + index;
+        const Rotation rotation = {decoder->cos, decoder->sin, layer->q_norm, layer->k_norm, decoder->eps};
+        phase_norm(member, &job->normed, job->x, layer->attention_norm, decoder->eps, num_rows);
+        phase_multiply(member, job->qkv, &job->normed, &layer->qkv, num_rows, 0);
+        phase_rotate(member, job->queries, job->pools[index], job->qkv, &rotation, job->batch, job->shape);
+        phase_attend(member, &job->mixed, job->queries, job->pools[index], job->batch, job->shape);
+        phase_multiply(member, job->x, &job->mixed, &layer->output, num_rows, 1);
+        phase_norm(member, &job->normed, job->x, layer->mlp_norm, decoder->eps, num_rows);
+        phase_gate_up(member, &job->activations, &job->normed, &layer->gate_up, num_rows);
+        phase_multiply(member, job->x, &job->activations, &layer->down, num_rows, 1);
+    }
+}
+
+INLINE void *carve(uint8_t **scratch, long bytes) {
+    void *start = *scratch;
+    *scratch += (bytes + 63) / 64 * 64;
+    return start;
+}
+
+INLINE Rows carve_rows(uint8_t **scratch, long num_rows, long size) {
+    Rows rows = {carve(scratch, num_rows * size * (long)sizeof(bf16)), carve(scratch, num_rows * size / BLOCK * (long)sizeof(float)), size};
+    return rows;
+}
+
+// Layers start..stop-1 of the float32 residual stream x (num_rows, hidden_size), in place. Without x: -> the bytes of scratch that it takes.
+long attune_run_layers(float *x, const Decoder *decoder, bf16 *const *pools, const Batch *batch, const HeadShape *shape, long start, long stop,
+                       uint8_t *scratch) {
+    uint8_t *const base = scratch;
+    const long rows = batch->num_rows, width = shape->num_heads * shape->head_dim, kv_width = shape->num_kv_heads * shape->head_dim;
+    LayersJob job = {.x = x, .decoder = decoder, .pools = pools, .batch = batch, .shape = shape, .start = start, .stop = stop};
+    job.qkv = carve(&scratch, rows * (width + 2 * kv_width) * (long)sizeof(float));
+    job.queries = carve(&scratch, rows * width * (long)sizeof(bf16));
+    job.normed = carve_rows(&scratch, rows, decoder->hidden_size);
+    job.mixed = carve_rows(&scratch, rows, width);
+    job.activations = carve_rows(&scratch, rows, decoder->intermediate_size);
+    if (x) run_team(layers_work, &job, NUM_PHASES * (stop - start), rows * decoder->hidden_size * decoder->intermediate_size * (stop - start));
+    return scratch - base;
+}

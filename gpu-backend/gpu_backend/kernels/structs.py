@@ -1,0 +1,40 @@
+"""The records of `cpu/*.h` as ctypes sees them; a field here and there must stay in the same order."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_float, c_int64, c_void_p
+
+
+class Matrix(ctypes.Structure):
+    _fields_ = (("records", c_void_p), ("bias", c_void_p), ("kind", c_int64), ("num_inputs", c_int64), ("num_outputs", c_int64))
+
+
+class HeadShape(ctypes.Structure):
+    _fields_ = tuple((name, c_int64) for name in ("num_heads", "num_kv_heads", "head_dim", "num_blocks", "block_size"))
+
+
+class Batch(ctypes.Structure):
+    _fields_ = (*((name, c_void_p) for name in ("positions", "slots", "tables", "lengths")), ("num_rows", c_int64), ("num_columns", c_int64))
+
+
+class Rotation(ctypes.Structure):
+    _fields_ = (*((name, c_void_p) for name in ("cos", "sin", "q_norm", "k_norm")), ("eps", c_float))
+
+
+class Layer(ctypes.Structure):
+    _fields_ = (
+        *((name, c_void_p) for name in ("attention_norm", "q_norm", "k_norm", "mlp_norm")),
+        *((name, Matrix) for name in ("qkv", "output", "gate_up", "down")),
+    )
+
+
+class Decoder(ctypes.Structure):
+    _fields_ = (
+        ("layers", ctypes.POINTER(Layer)),
+        ("cos", c_void_p),
+        ("sin", c_void_p),
+        ("hidden_size", c_int64),
+        ("intermediate_size", c_int64),
+        ("eps", c_float),
+    )

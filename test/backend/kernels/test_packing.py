@@ -1,0 +1,56 @@
+"""Packed weights are the weights: by hand for one block, and for every tensor of the embedded model against gguf's own dequantising."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from gpu_backend.kernels.packing import KINDS, pack_bfloat16, pack_int8, pack_q4_1, pack_q8_0, unpack
+from gpu_backend.models.causal_lm.weights import PACKED_FILE
+
+
+def half_bytes(*values: float) -> list[int]:
+    return torch.tensor(values, dtype=torch.float16).view(torch.uint8).tolist()
+
+
+def test_q4_1_by_hand() -> None:
+    # Byte i holds code i in its low half and code 16 + i in its high half: codes 0, 1, .. 15 and 15, 14, .. 0.
+    block = half_bytes(0.5, -1.0) + [i | (15 - i) << 4 for i in range(16)]
+    weights = unpack(pack_q4_1(torch.tensor([[block]], dtype=torch.uint8)), 1)
+    assert weights.tolist() == [[0.5 * i - 1 for i in range(16)] + [0.5 * (15 - i) - 1 for i in range(16)]]
+
+
+def test_q8_0_by_hand() -> None:
+    codes = [*range(-16, 15), -127]
+    block = half_bytes(0.25) + torch.tensor(codes, dtype=torch.int8).view(torch.uint8).tolist()
+    assert unpack(pack_q8_0(torch.tensor([[block]], dtype=torch.uint8)), 1).tolist() == [[0.25 * code for code in codes]]
+
+
+@pytest.mark.parametrize("num_outputs", [1, 16, 17, 64])
+def test_bfloat16_comes_back_as_it_was(num_outputs: int) -> None:
+    weight = torch.randn(num_outputs, 96, generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert torch.equal(unpack(pack_bfloat16(weight), num_outputs), weight.float())
+
+
+def test_int8_is_off_by_half_a_step_at_most_and_survives_zeros() -> None:
+    weight = torch.randn(40, 64, generator=torch.Generator().manual_seed(0))
+    weight[3] = 0
+    error = (unpack(pack_int8(weight), 40) - weight).abs().view(40, 2, 32)
+    step = weight.view(40, 2, 32).abs().amax(-1, keepdim=True) / 127
+    # Half a step, and what rounding the scale itself to float16 adds.
+    assert (error <= step * 0.57).all()
+    assert unpack(pack_int8(weight), 40)[3].eq(0).all()
+
+
+def test_the_embedded_model_is_packed_without_loss(embedded_folder: Path) -> None:
+    kinds = set()
+    with safe_open(embedded_folder / PACKED_FILE, framework="pt") as packed, safe_open(embedded_folder / "model.safetensors", framework="pt") as plain:
+        for name in packed.keys():  # noqa: SIM118 - not a dictionary
+            records, weight = packed.get_tensor(name), plain.get_tensor(name)
+            kinds.add(KINDS[records.shape[-1]])
+            assert torch.equal(unpack(records, weight.shape[0]).bfloat16(), weight), name
+        assert len(packed.keys()) == 211
+    assert kinds == {"q4_1", "q8_0"}
