@@ -88,8 +88,10 @@ class Engine:
         return self._scheduler.blocks.num_free
 
     def add(self, request: Request) -> None:
-        """Queue a request. Raises EngineOverloadedError, UnfitRequestError or GrammarError; a duplicate id, or one that the pool can never hold, is a bug of
-        the caller."""
+        """Queue a request. Raises EngineOverloadedError, UnfitRequestError or GrammarError.
+
+        A duplicate id, or a request that the pool can never hold, is a bug of the caller.
+        """
         self._runner.check_fit(request)
         laid_out = lay_out(request)
         # The scheduler keeps room for a token after the prompt, also where none will be generated.
@@ -165,6 +167,7 @@ class Engine:
         self._scheduler.advance(plan)
         rows = [row for row in due if row.sequence.request.id in self._live]
         outputs = {row.sequence: output for row in rows if (output := self._live[row.sequence.request.id].outputs.get(row.sequence)) is not None}
+        self._metrics.generated_tokens.labels(self.name).inc(len(outputs))
         events: list[tuple[str, Event]] = []
         for reading in read(rows, outputs):
             sequence, request_id = reading.sequence, reading.sequence.request.id
@@ -185,7 +188,6 @@ class Engine:
     def _note_token(self, sequence: Sequence) -> None:
         live = self._live[sequence.request.id]
         live.num_completion_tokens += 1
-        self._metrics.generated_tokens.labels(self.name).inc()
         if not live.has_first_token:
             live.has_first_token = True
             self._metrics.first_token.labels(self.name).observe(self._clock() - live.added_s)

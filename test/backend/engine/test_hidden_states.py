@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from slow_decoder import slow_decoder
+from toy_translator import ToyTranslator
 
 from gpu_backend.core import Event, Finished, HiddenStates, HiddenStatesReady, Pooling, Usage
 from gpu_backend.engine.engine import Engine
@@ -40,6 +41,13 @@ def test_states_equal_the_plain_twin_whole_and_cut(pooling: Pooling, limits: dic
     engine.add(request("company", [3, 4]))
     ask(engine, pooling)
     check(run_dry(engine)["r"], pooling)
+
+
+def test_a_model_that_adds_in_place_does_not_change_what_was_read() -> None:
+    """Without a source the toy translator is the same decoder, and works in place."""
+    engine = tiny_engine(ToyTranslator())
+    ask(engine, Pooling.LAST)
+    check(run_dry(engine)["r"], Pooling.LAST)
 
 
 def test_a_cached_prefix_serves_the_last_position_but_not_a_mean() -> None:
