@@ -18,6 +18,7 @@ _PLACEHOLDER_ID = 0
 def check_fit(request: Request, model: Decoder, cache: PagedKVCache) -> None:
     """Raises UnfitRequestError for what would otherwise break a step that others share."""
     config, task = model.config, request.task
+    assert request.conditioning is None or isinstance(request.conditioning, KVPrefix | EncoderSource), "nobody would write its keys and values"
     if isinstance(task, LabelScores) and not all(0 <= label < config.vocab_size for label in task.label_ids):
         raise UnfitRequestError(f"label ids must be between 0 and {config.vocab_size - 1}")
     if isinstance(task, HiddenStates) and not all(0 <= layer <= config.num_layers for layer in task.layers):
