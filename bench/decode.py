@@ -73,7 +73,7 @@ def _compare(figure: str, ways: dict[str, Measure], rounds: int, rows: list[dict
 
 def _decode_ways(bench: Bench, theirs: Any, llama: LlamaCpp | None, prompt_ids: list[int], batch: int, tokens: int) -> dict[str, Measure]:
     sampling = SamplingParams(max_tokens=tokens, temperature=0.0)
-    requests = [Request(id=str(index), prompt_ids=tuple(prompt_ids), sampling=sampling) for index in range(batch)]
+    requests = [Request(id=str(index), prompt_ids=tuple(prompt_ids), task=sampling) for index in range(batch)]
     ways: dict[str, Measure] = {
         "attune": lambda _: decode_speed(bench, requests),
         "transformers generate": lambda _: _decode_transformers(theirs, prompt_ids, batch, tokens),
@@ -92,7 +92,7 @@ def _prefill_ways(bench: Bench, theirs: Any, llama: LlamaCpp | None) -> dict[str
 
     one = SamplingParams(max_tokens=1, temperature=0.0)
     ways: dict[str, Measure] = {
-        "attune": lambda index: PREFILL_TOKENS / run_all(bench, [Request(id="prefill", prompt_ids=prompt(index), sampling=one)]),
+        "attune": lambda index: PREFILL_TOKENS / run_all(bench, [Request(id="prefill", prompt_ids=prompt(index), task=one)]),
         "transformers generate": lambda index: PREFILL_TOKENS / _prefill_transformers(theirs, prompt(index)),
     }
     if llama is not None:

@@ -52,9 +52,7 @@ def _requests(bench: Bench, index: int, part: int) -> list[Request]:
     prefix = prompts.words(bench.tokenizer, random.Random(f"prefix/{index}"), PREFIX_TOKENS)
     source = random.Random(f"suffix/{index}/{part}")
     sampling = SamplingParams(max_tokens=OUTPUT_TOKENS, temperature=0.0)
-    return [
-        Request(id=str(number), prompt_ids=prefix + prompts.words(bench.tokenizer, source, SUFFIX_TOKENS), sampling=sampling) for number in range(NUM_REQUESTS)
-    ]
+    return [Request(id=str(number), prompt_ids=prefix + prompts.words(bench.tokenizer, source, SUFFIX_TOKENS), task=sampling) for number in range(NUM_REQUESTS)]
 
 
 def _parse() -> argparse.Namespace:

@@ -92,7 +92,7 @@ def _capacity(bench: Bench) -> float:
     speed = (bench.num_generated - before) / (time.perf_counter() - started)
     while bench.engine.has_work:
         bench.engine.step()
-    return speed / (sum(request.sampling.max_tokens for request in requests) / len(requests))
+    return speed / (sum(request.task.max_tokens for request in requests) / len(requests))
 
 
 def _requests(bench: Bench, source: random.Random, count: int, name: str) -> list[Request]:
@@ -102,7 +102,7 @@ def _requests(bench: Bench, source: random.Random, count: int, name: str) -> lis
         Request(
             id=str(index),
             prompt_ids=prompts.words(bench.tokenizer, texts, _length(source, *PROMPT_LENGTHS)),
-            sampling=SamplingParams(max_tokens=_length(source, *OUTPUT_LENGTHS), temperature=0.0),
+            task=SamplingParams(max_tokens=_length(source, *OUTPUT_LENGTHS), temperature=0.0),
         )
         for index in range(count)
     ]

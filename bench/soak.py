@@ -106,7 +106,7 @@ class Caller(threading.Thread):
         return Request(
             id=name,
             prompt_ids=(self._prefix if source.random() < 0.3 else ()) + text,
-            sampling=sampling,
+            task=sampling,
             num_choices=source.choice((1, 1, 1, 2, 3)),
             deadline_s=time.monotonic() + source.uniform(0.1, 15) if source.random() < DEADLINES else None,
             tenant=source.choice(TENANTS),

@@ -64,7 +64,7 @@ def _requests(bench: Bench, batch: int, tokens: int, grammar: str | None) -> lis
     assert bench.served.template is not None
     sampling = SamplingParams(max_tokens=tokens, temperature=0.0, grammar=grammar)
     prompts = [bench.served.template.encode([{"role": "user", "content": PROMPT.format(index)}]) for index in range(batch)]
-    return [Request(id=str(index), prompt_ids=tuple(prompt), sampling=sampling) for index, prompt in enumerate(prompts)]
+    return [Request(id=str(index), prompt_ids=tuple(prompt), task=sampling) for index, prompt in enumerate(prompts)]
 
 
 def _parse() -> argparse.Namespace:

@@ -1,9 +1,10 @@
-"""Plain records that every layer of the backend speaks: requests, sampling parameters and engine events. Imports nothing of ours."""
+"""Plain records that every layer of the backend speaks: requests, what they ask for, and engine events. Imports nothing of ours."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar, Protocol
 
 
 class FinishReason(StrEnum):
@@ -46,22 +47,77 @@ class SamplingParams:
         return self.temperature < 1e-5
 
 
+@dataclass(frozen=True, slots=True)
+class LabelScores:
+    """Asks for the scores of these tokens as the next one after the prompt. Nothing is generated."""
+
+    max_tokens: ClassVar[int] = 0
+    label_ids: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.label_ids:
+            raise ValueError("label_ids must name at least one token")
+
+
+class Pooling(StrEnum):
+    """Which positions of the prompt make up a state: the last one, or the mean over all."""
+
+    LAST = "last"
+    MEAN = "mean"
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenStates:
+    """Asks for the residual stream after the first 1, 2, … layers of the model; 0 is the embeddings. Nothing is generated.
+
+    A mean needs every position computed anew, so it never reuses a cached prefix.
+    """
+
+    max_tokens: ClassVar[int] = 0
+    layers: tuple[int, ...]
+    pooling: Pooling = Pooling.LAST
+
+    def __post_init__(self) -> None:
+        if not self.layers or len(set(self.layers)) < len(self.layers):
+            raise ValueError(f"layers must name at least one layer and none twice, got {self.layers}")
+
+
+Task = SamplingParams | LabelScores | HiddenStates
+
+
+class Conditioning(Protocol):
+    """What an answer depends on besides tokens: see layers/conditioning.py. Only the model runner and the model look inside."""
+
+    @property
+    def num_positions(self) -> int:
+        """Positions it takes before the request's tokens."""
+
+    @property
+    def digest(self) -> bytes:
+        """A hash of the content, of fixed length: equal exactly where the keys and values of the same tokens are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One call of a user: `num_choices` independent continuations of one prompt. `deadline_s` is on the clock of `time.monotonic`.
+    """One call of a user: `num_choices` independent continuations of one prompt, or one reading of it. `deadline_s` is on the clock of `time.monotonic`.
 
     `tenant` takes turns with other tenants, with a share that doubles with each step of `priority`. Cached prefixes are shared only between
-    requests with the same `cache_salt`.
+    requests with the same `cache_salt` and `conditioning`.
     """
 
     id: str
     prompt_ids: tuple[int, ...]
-    sampling: SamplingParams
+    task: Task
     num_choices: int = 1
     deadline_s: float | None = None
     tenant: str = ""
     priority: int = 0
     cache_salt: bytes = b""
+    conditioning: Conditioning | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_choices < 1 or (self.num_choices > 1 and not isinstance(self.task, SamplingParams)):
+            raise ValueError(f"num_choices must be at least 1, and 1 where nothing is generated, got {self.num_choices}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +140,23 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelScoresReady:
+    """In the order of `LabelScores.label_ids`: raw logits, and log-probabilities (natural logarithm) over the whole vocabulary."""
+
+    logits: tuple[float, ...]
+    logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenStatesReady:
+    """One vector of float32 numbers per layer, in the order of `HiddenStates.layers`."""
+
+    states: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one request over all its choices; a prompt counts once. `cached_tokens` of the prompt were not computed anew."""
+    """Tokens of one request over all its choices; a prompt counts once, conditioning not at all. `cached_tokens` of the prompt were not computed anew."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -94,7 +165,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Terminal: every choice has its finish reason."""
+    """Terminal: every choice has its finish reason, or what was asked for has been sent."""
 
     usage: Usage
 
@@ -107,7 +178,11 @@ class Failed:
     message: str
 
 
-Event = Delta | Finished | Failed
+Event = Delta | LabelScoresReady | HiddenStatesReady | Finished | Failed
+
+
+class UnfitRequestError(ValueError):
+    """The model cannot do what the request asks for; the message says what does not fit."""
 
 
 class EngineOverloadedError(Exception):

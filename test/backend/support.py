@@ -12,7 +12,7 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from gpu_backend.config import EngineConfig
-from gpu_backend.core import Delta, Event, Failed, Finished, Request, SamplingParams
+from gpu_backend.core import Conditioning, Delta, Event, Failed, Finished, HiddenStates, LabelScores, Request, SamplingParams
 from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
@@ -20,6 +20,7 @@ from gpu_backend.kernels.native import NativeKernels
 from gpu_backend.models.causal_lm.config import parse_config
 from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.models.causal_lm.weights import build
+from gpu_backend.models.interface import Decoder
 from gpu_backend.tokenizer import Tokenizer
 
 TINY = {
@@ -38,8 +39,13 @@ TINY = {
 }
 
 
-def tiny_model(seed: int = 0, *, dtype: torch.dtype = torch.float32, native: NativeKernels | None = None, **overrides: Any) -> CausalLM:
-    """A random decoder; the same seed gives the same weights, in whatever order they are read."""
+def tiny_model(
+    seed: int = 0, *, dtype: torch.dtype = torch.float32, native: NativeKernels | None = None, recorded: dict[str, torch.Tensor] | None = None, **overrides: Any
+) -> CausalLM:
+    """A random decoder; the same seed gives the same weights, in whatever order they are read.
+
+    `recorded` receives them under their usual names, for a twin that computes by itself.
+    """
     config = parse_config({**TINY, **overrides})
     sizes = {
         "q_proj": (config.q_size, config.hidden_size),
@@ -59,7 +65,13 @@ def tiny_model(seed: int = 0, *, dtype: torch.dtype = torch.float32, native: Nat
         size = sizes.get(part, (config.vocab_size, config.hidden_size))
         return torch.randn(size if name.endswith("weight") else size[:1], generator=generator) * 0.25
 
-    return build(config, Weights(read), dtype=dtype, device=torch.device("cpu"), native=native)
+    def read_and_record(name: str) -> torch.Tensor:
+        tensor = read(name)
+        if recorded is not None:
+            recorded[name] = tensor
+        return tensor
+
+    return build(config, Weights(read_and_record), dtype=dtype, device=torch.device("cpu"), native=native)
 
 
 @dataclass(frozen=True)
@@ -89,16 +101,34 @@ def byte_tokenizer(control: tuple[str, ...] = ("<|start|>", "<|end|>"), merges: 
 _PLAIN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 
 
-def tiny_engine(model: CausalLM, *, end_token_ids: tuple[int, ...] = (), clock: Any = None, **limits: Any) -> Engine:
+def tiny_engine(model: Decoder, *, end_token_ids: tuple[int, ...] = (), clock: Any = None, **limits: Any) -> Engine:
     """An engine with small limits; ids of the tiny model are bytes, so its text is what the byte tokenizer says."""
     config = EngineConfig(**{"max_num_sequences": 4, "max_tokens_per_step": 16, "kv_block_size": 4, "kv_cache_tokens": 256, **limits})
     extra = {} if clock is None else {"clock": clock}
     return Engine("tiny", ModelRunner(model, config), byte_tokenizer(), config, end_token_ids, EngineMetrics(CollectorRegistry()), **extra)
 
 
-def request(name: str, prompt: list[int], *, num_choices: int = 1, deadline_s: float | None = None, cache_salt: bytes = b"", **sampling: Any) -> Request:
-    params = SamplingParams(**{"max_tokens": 8, "temperature": 0.0, **sampling})
-    return Request(id=name, prompt_ids=tuple(prompt), sampling=params, num_choices=num_choices, deadline_s=deadline_s, cache_salt=cache_salt)
+def request(
+    name: str,
+    prompt: list[int],
+    *,
+    task: LabelScores | HiddenStates | None = None,
+    num_choices: int = 1,
+    deadline_s: float | None = None,
+    cache_salt: bytes = b"",
+    conditioning: Conditioning | None = None,
+    **sampling: Any,
+) -> Request:
+    """Generates, with these sampling parameters, unless another task is given."""
+    return Request(
+        id=name,
+        prompt_ids=tuple(prompt),
+        task=task or SamplingParams(**{"max_tokens": 8, "temperature": 0.0, **sampling}),
+        num_choices=num_choices,
+        deadline_s=deadline_s,
+        cache_salt=cache_salt,
+        conditioning=conditioning,
+    )
 
 
 def run_dry(engine: Engine, max_steps: int = 2000) -> dict[str, list[Event]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpu_backend.core import Delta, FinishReason, Request, TokenLogprob
+from gpu_backend.core import Delta, FinishReason, SamplingParams, TokenLogprob
 from gpu_backend.decoding.grammar import GrammarState
 from gpu_backend.decoding.sampling import SamplerState
 from gpu_backend.decoding.stop import StopChecker
@@ -12,14 +12,14 @@ from gpu_backend.tokenizer import IncrementalDecoder, Tokenizer
 class ChoiceOutput:
     """Holds back half characters and possible stop strings; log-probabilities travel with the text of their token."""
 
-    def __init__(self, request: Request, choice: int, tokenizer: Tokenizer, end_token_ids: frozenset[int], grammar: GrammarState | None = None) -> None:
-        self.sampler = SamplerState.of(request.sampling, choice, grammar)
+    def __init__(self, params: SamplingParams, choice: int, tokenizer: Tokenizer, end_token_ids: frozenset[int], grammar: GrammarState | None = None) -> None:
+        self.sampler = SamplerState.of(params, choice, grammar)
         self._grammar = grammar
         self._choice = choice
-        self._params = request.sampling
+        self._params = params
         self._end_token_ids = end_token_ids
         self._decoder = IncrementalDecoder(tokenizer)
-        self._stop = StopChecker(request.sampling.stop)
+        self._stop = StopChecker(params.stop)
         self._pending: list[TokenLogprob] = []
 
     def push(self, token: TokenLogprob, num_generated: int) -> Delta | None:

@@ -53,7 +53,7 @@ class AsyncEngine:
         return self._engine.is_failing
 
     def submit(self, request: Request) -> RequestStream:
-        """Admit a request. Raises EngineOverloadedError at once when the queue is full."""
+        """Admit a request. Raises at once what `Engine.add` raises: EngineOverloadedError when the queue is full, UnfitRequestError, GrammarError."""
         self._engine.add(request)
         # Not too late for the first event: events are dispatched on this loop, after this call.
         stream = self._streams[request.id] = RequestStream(self, request.id)

@@ -1,4 +1,4 @@
-"""Step 6 of a request: one loop of schedule, run, sample; every request that was added ends with exactly one terminal event.
+"""Step 6 of a request: one loop of schedule, run, read out; every request that was added ends with exactly one terminal event.
 
 `add` and `cancel` may be called from any thread; `step` belongs to one thread. Sequences change only under the lock, which is free while the model
 runs; a cancel that arrives then takes effect when the step is over, because the model may still read the sequence's blocks.
@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from gpu_backend.config import EngineConfig
-from gpu_backend.core import Delta, EngineOverloadedError, Event, Failed, Finished, GrammarError, Request, Usage
+from gpu_backend.core import EngineOverloadedError, Event, Failed, Finished, Request, SamplingParams, Usage
 from gpu_backend.decoding.grammar import GrammarCompiler
 from gpu_backend.decoding.output import ChoiceOutput
-from gpu_backend.decoding.sampling import sample
+from gpu_backend.engine.admission import lay_out
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
+from gpu_backend.engine.readout import read
+from gpu_backend.engine.rows import DueRow
 from gpu_backend.engine.scheduler import Plan, QueueFullError, Scheduler
 from gpu_backend.engine.sequence import Sequence
 from gpu_backend.tokenizer import Tokenizer
@@ -30,11 +32,12 @@ _MAX_FAILED_STEPS = 3
 
 @dataclass(slots=True)
 class _Live:
-    """A request between `add` and its terminal event."""
+    """A request between `add` and its terminal event, as its caller wrote it. `outputs` has those of its sequences that generate."""
 
     request: Request
     added_s: float
-    sequences: dict[Sequence, ChoiceOutput]
+    sequences: list[Sequence]
+    outputs: dict[Sequence, ChoiceOutput]
     num_completion_tokens: int = 0
     has_first_token: bool = False
     open_choices: set[int] = field(default_factory=set)
@@ -85,26 +88,31 @@ class Engine:
         return self._scheduler.blocks.num_free
 
     def add(self, request: Request) -> None:
-        """Queue a request. Raises EngineOverloadedError, or GrammarError; a duplicate id, or one that the pool can never hold, is a bug of the caller."""
-        num_tokens = len(request.prompt_ids) + request.sampling.max_tokens
+        """Queue a request. Raises EngineOverloadedError, UnfitRequestError or GrammarError.
+
+        A duplicate id, or a request that the pool can never hold, is a bug of the caller.
+        """
+        self._runner.check_fit(request)
+        laid_out = lay_out(request)
+        # The scheduler keeps room for a token after the prompt, also where none will be generated.
+        num_tokens = len(laid_out.prompt_ids) + max(1, request.task.max_tokens)
         assert request.prompt_ids and num_tokens <= self.config.num_kv_blocks * self.config.kv_block_size, f"{num_tokens} tokens never fit"
         with self._lock:
             assert request.id not in self._live, f"request id {request.id} is already live"
-            sequences = [Sequence.of(request, choice) for choice in range(request.num_choices)]
-            outputs = {sequence: self._new_output(sequence) for sequence in sequences}
+            sequences = [Sequence.of(laid_out, choice) for choice in range(request.num_choices)]
+            outputs = {sequence: self._new_output(sequence, request.task) for sequence in sequences if isinstance(request.task, SamplingParams)}
             try:
                 self._scheduler.add(sequences)
             except QueueFullError:
                 self._metrics.requests.labels(self.name, "refused").inc()
                 raise EngineOverloadedError(self._retry_after_s()) from None
-            self._live[request.id] = _Live(request, self._clock(), outputs, open_choices=set(range(request.num_choices)))
+            self._live[request.id] = _Live(request, self._clock(), sequences, outputs, open_choices=set(range(request.num_choices)))
             self._metrics.prompt_tokens.labels(self.name).inc(len(request.prompt_ids))
             self._count_requests()
 
-    def _new_output(self, sequence: Sequence) -> ChoiceOutput:
-        grammar = sequence.request.sampling.grammar
-        state = self._grammars.start(grammar) if grammar is not None and self._grammars is not None else None
-        return ChoiceOutput(sequence.request, sequence.choice, self._tokenizer, self._end_token_ids, state)
+    def _new_output(self, sequence: Sequence, params: SamplingParams) -> ChoiceOutput:
+        state = self._grammars.start(params.grammar) if params.grammar is not None and self._grammars is not None else None
+        return ChoiceOutput(params, sequence.choice, self._tokenizer, self._end_token_ids, state)
 
     def cancel(self, request_id: str) -> bool:
         """Free everything a request holds; False when it had already ended. No event follows."""
@@ -133,10 +141,10 @@ class Engine:
 
     def _run(self, plan: Plan) -> list[tuple[str, Event]]:
         try:
-            due, logits_KV = self._runner.run(plan)
+            due = self._runner.run(plan)
             with self._lock:
                 self._apply_cancels()
-                events = self._advance(plan, due, logits_KV)
+                events = self._advance(plan, due)
             self.num_failed_steps = 0
             return events
         except Exception:
@@ -154,28 +162,27 @@ class Engine:
             self._end(request_id, "cancelled")
         self._cancelled.clear()
 
-    def _advance(self, plan: Plan, due: list[Sequence], logits_KV: object) -> list[tuple[str, Event]]:
-        """Record what was computed and hand each finished row its token. Sequences cancelled meanwhile are skipped."""
+    def _advance(self, plan: Plan, due: list[DueRow]) -> list[tuple[str, Event]]:
+        """Record what was computed and hand out what each finished row brings. Sequences cancelled meanwhile are skipped."""
         self._scheduler.advance(plan)
-        live = [(row, sequence) for row, sequence in enumerate(due) if sequence.request.id in self._live]
-        if not live:
-            return []
-        outputs = [self._live[sequence.request.id].sequences[sequence] for _, sequence in live]
-        tokens = sample(logits_KV[[row for row, _ in live]], [output.sampler for output in outputs])  # type: ignore[index]
-        self._metrics.generated_tokens.labels(self.name).inc(len(tokens))
+        rows = [row for row in due if row.sequence.request.id in self._live]
+        outputs = {row.sequence: output for row in rows if (output := self._live[row.sequence.request.id].outputs.get(row.sequence)) is not None}
+        self._metrics.generated_tokens.labels(self.name).inc(len(outputs))
         events: list[tuple[str, Event]] = []
-        for (_, sequence), output, token in zip(live, outputs, tokens, strict=True):
-            if sequence.request.id not in self._live:
+        for reading in read(rows, outputs):
+            sequence, request_id = reading.sequence, reading.sequence.request.id
+            if request_id not in self._live:
                 continue
-            if isinstance(token, GrammarError):
-                events.append(self._fail(sequence.request.id, "unsupported_value", f"response_format: {token}."))
+            if reading.error is not None:
+                events.append(self._fail(request_id, "unsupported_value", f"response_format: {reading.error}."))
                 continue
-            sequence.token_ids.append(token.token_id)
-            self._note_token(sequence)
-            delta = output.push(token, sequence.num_generated)
-            if delta is not None:
-                events.append((sequence.request.id, delta))
-                events += self._close_choice(sequence, delta)
+            if reading.token_id is not None:
+                sequence.token_ids.append(reading.token_id)
+                self._note_token(sequence)
+            if reading.event is not None:
+                events.append((request_id, reading.event))
+            if reading.is_last:
+                events += self._close_choice(sequence)
         return events
 
     def _note_token(self, sequence: Sequence) -> None:
@@ -186,16 +193,14 @@ class Engine:
             self._metrics.first_token.labels(self.name).observe(self._clock() - live.added_s)
             self._count_requests()
 
-    def _close_choice(self, sequence: Sequence, delta: Delta) -> list[tuple[str, Event]]:
-        if delta.finish_reason is None:
-            return []
+    def _close_choice(self, sequence: Sequence) -> list[tuple[str, Event]]:
         self._scheduler.remove(sequence)
         live = self._live[sequence.request.id]
         live.open_choices.discard(sequence.choice)
         if live.open_choices:
             return []
         # The first choice tells what the cache saved; the others find what the first has just computed.
-        num_cached = min(sequence.num_cached or 0 for sequence in live.sequences)
+        num_cached = min(max(0, (sequence.num_cached or 0) - sequence.num_given) for sequence in live.sequences)
         self._metrics.cached_tokens.labels(self.name).inc(num_cached)
         usage = Usage(len(live.request.prompt_ids), live.num_completion_tokens, num_cached)
         self._end(sequence.request.id, "finished")
@@ -212,6 +217,7 @@ class Engine:
     def _end(self, request_id: str, outcome: str) -> None:
         """The one place where a request stops being live."""
         live = self._live.pop(request_id)
+        self._runner.forget(request_id)
         for sequence in live.sequences:
             if sequence.choice in live.open_choices:
                 self._scheduler.remove(sequence)

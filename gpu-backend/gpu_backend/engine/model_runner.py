@@ -1,4 +1,4 @@
-"""Step 8 of a request: turns the scheduler's lists into tensors, runs the model, and returns logits where a token is due."""
+"""Step 8 of a request: turns the scheduler's lists into tensors, runs the model, and returns what it says where a sequence is due."""
 
 from __future__ import annotations
 
@@ -6,48 +6,90 @@ import torch
 from torch import Tensor
 
 from gpu_backend.config import EngineConfig
+from gpu_backend.core import HiddenStates, Request
+from gpu_backend.engine.admission import check_fit
+from gpu_backend.engine.hidden_states import HiddenStatesReader
+from gpu_backend.engine.rows import DueRow, Stretch
 from gpu_backend.engine.scheduler import Plan
 from gpu_backend.engine.sequence import Sequence
-from gpu_backend.layers.batch import ForwardBatch, PromptSpan
-from gpu_backend.models.causal_lm.model import CausalLM
+from gpu_backend.layers.batch import ForwardBatch, PromptSpan, SourceSpan
+from gpu_backend.layers.conditioning import EncoderSource, KVPrefix
+from gpu_backend.models.interface import Decoder, EncoderDecoder
 
 
 class ModelRunner:
-    """Owns the model and the pool of keys and values."""
+    """Owns the model, the pool of keys and values, and what a request needs beside them from its first step to its end."""
 
-    def __init__(self, model: CausalLM, config: EngineConfig) -> None:
+    def __init__(self, model: Decoder, config: EngineConfig) -> None:
         self.model = model
         self._block_size = config.kv_block_size
         self._cache = model.new_cache(num_blocks=config.num_kv_blocks, block_size=config.kv_block_size)
+        self._hidden_states = HiddenStatesReader()
+        self._encoded: dict[str, Tensor] = {}
+
+    def check_fit(self, request: Request) -> None:
+        """Raises UnfitRequestError."""
+        check_fit(request, self.model, self._cache)
+
+    def forget(self, request_id: str) -> None:
+        """Free what was kept for a request, which has ended."""
+        self._hidden_states.forget(request_id)
+        self._encoded.pop(request_id, None)
 
     @torch.inference_mode()
-    def run(self, plan: Plan) -> tuple[list[Sequence], Tensor]:
-        """Compute the planned tokens. -> the sequences whose tokens are now all computed, and their next-token logits (K, V) in float32."""
-        entries = plan.entries()
-        hidden_NH = self.model(self._batch_of(plan), self._cache)
-        due: list[Sequence] = []
-        last_rows: list[int] = []
-        end = 0
-        for sequence, length in entries:
-            end += length
-            if sequence.num_computed + length == len(sequence.token_ids):
-                due.append(sequence)
-                last_rows.append(end - 1)
-        rows_K = torch.tensor(last_rows, dtype=torch.long, device=self.model.device)
-        return due, self.model.compute_logits(hidden_NH[rows_K]) if due else hidden_NH.new_empty((0, self.model.config.vocab_size))
+    def run(self, plan: Plan) -> list[DueRow]:
+        """Compute the planned tokens. -> one row for each sequence whose tokens are now all computed."""
+        self._write_prefixes(plan)
+        self._encode_sources(plan)
+        stretches = _stretches(plan)
+        if not stretches:
+            return []
+        hidden_NH, states = self._hidden_states.run(self.model, self._batch_of(plan, stretches), self._cache, stretches)
+        due = [stretch for stretch in stretches if stretch.is_last]
+        logits = self._logits(hidden_NH, [stretch for stretch in due if not isinstance(stretch.sequence.request.task, HiddenStates)])
+        return [DueRow(stretch.sequence, logits.get(stretch.sequence), states.get(stretch.sequence)) for stretch in due]
 
-    def _batch_of(self, plan: Plan) -> ForwardBatch:
+    def _logits(self, hidden_NH: Tensor, stretches: list[Stretch]) -> dict[Sequence, Tensor]:
+        """Next-token logits (V,) in float32 after the last row of each stretch."""
+        if not stretches:
+            return {}
+        logits_KV = self.model.compute_logits(hidden_NH[self._tensor([stretch.stop - 1 for stretch in stretches])])
+        return {stretch.sequence: logits_V for stretch, logits_V in zip(stretches, logits_KV.unbind(), strict=True)}
+
+    def _write_prefixes(self, plan: Plan) -> None:
+        """Where the plan asks for positions of a key/value prefix, they are copied into the pool instead of computed."""
+        for sequence, length in plan.entries():
+            prefix, first = sequence.request.conditioning, sequence.num_computed
+            if isinstance(prefix, KVPrefix) and first < prefix.num_positions:
+                given = range(first, min(first + length, prefix.num_positions))
+                slots_N = self._tensor(self._slots(sequence, given))
+                for layer, pool in enumerate(self._cache.layers):
+                    keys_NGD, values_NGD = (x[layer, given.start : given.stop].to(pool) for x in (prefix.keys_LPGD, prefix.values_LPGD))
+                    self._cache.write(layer, slots_N, keys_NGD, values_NGD)
+
+    def _encode_sources(self, plan: Plan) -> None:
+        """Encode what runs for the first time, once for all choices of a request. The states stay through preemptions, until `forget`."""
+        conditionings = {sequence.request.id: sequence.request.conditioning for sequence, _ in plan.entries()}
+        new = {i: source for i, source in conditionings.items() if isinstance(source, EncoderSource) and i not in self._encoded}
+        if new:
+            assert isinstance(self.model, EncoderDecoder), "check_fit let a source through"
+            self._encoded.update(zip(new, self.model.encode(list(new.values())), strict=True))
+
+    def _batch_of(self, plan: Plan, stretches: list[Stretch]) -> ForwardBatch:
         token_ids: list[int] = []
         positions: list[int] = []
         slots: list[int] = []
         spans: list[PromptSpan] = []
-        for index, (sequence, length) in enumerate(plan.entries()):
-            first = sequence.num_computed
+        sources: list[SourceSpan] = []
+        for index, stretch in enumerate(stretches):
+            sequence, length = stretch.sequence, len(stretch.positions)
             if index >= len(plan.decodes):
-                spans.append(PromptSpan(len(token_ids), length, first + length, self._tensor(sequence.blocks)))
-            token_ids += sequence.token_ids[first : first + length]
-            positions += range(first, first + length)
-            slots += [sequence.blocks[at // self._block_size] * self._block_size + at % self._block_size for at in range(first, first + length)]
+                spans.append(PromptSpan(stretch.start, length, stretch.positions.stop, self._tensor(sequence.blocks)))
+            if sequence.request.id in self._encoded:
+                sources.append(SourceSpan(stretch.start, length, self._encoded[sequence.request.id]))
+            token_ids += sequence.token_ids[stretch.positions.start : stretch.positions.stop]
+            positions += stretch.positions
+            slots += self._slots(sequence, stretch.positions)
         blocks_BM, lengths_B = self._decode_tables(plan.decodes) if plan.decodes else (None, None)
         return ForwardBatch(
             token_ids_N=self._tensor(token_ids),
@@ -57,7 +99,11 @@ class ModelRunner:
             decode_blocks_BM=blocks_BM,
             decode_lengths_B=lengths_B,
             spans=tuple(spans),
+            sources=tuple(sources),
         )
+
+    def _slots(self, sequence: Sequence, positions: range) -> list[int]:
+        return [sequence.blocks[at // self._block_size] * self._block_size + at % self._block_size for at in positions]
 
     def _decode_tables(self, decodes: list[Sequence]) -> tuple[Tensor, Tensor]:
         """Block table padded with block 0, and the number of positions of each sequence."""
@@ -67,3 +113,16 @@ class ModelRunner:
 
     def _tensor(self, values: list[int] | list[list[int]]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.model.device)
+
+
+def _stretches(plan: Plan) -> list[Stretch]:
+    """The planned positions in the order of the flat list, decodes first, without those that a request brought itself."""
+    stretches: list[Stretch] = []
+    start = 0
+    for sequence, length in plan.entries():
+        stop = sequence.num_computed + length
+        positions = range(max(sequence.num_computed, sequence.num_given), stop)
+        if positions:
+            stretches.append(Stretch(sequence, positions, start))
+            start += len(positions)
+    return stretches

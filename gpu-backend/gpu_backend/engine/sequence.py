@@ -33,5 +33,10 @@ class Sequence:
         return len(self.token_ids) - self.num_computed
 
     @property
+    def num_given(self) -> int:
+        """Leading positions whose keys and values the request brought."""
+        return 0 if self.request.conditioning is None else self.request.conditioning.num_positions
+
+    @property
     def num_generated(self) -> int:
         return len(self.token_ids) - len(self.request.prompt_ids)

@@ -44,7 +44,8 @@ def pack_q4_1(blocks_OKB: Tensor) -> Tensor:
     halves = blocks_OKB[..., 4:]
     codes_OI = torch.cat((halves & 15, halves >> 4), dim=-1).flatten(1)
     # (S, K, 16 pairs, 16 lanes, 2): four pairs share a 16-bit word, the first in its lowest bits.
-    pairs = _pairs(codes_OI).unflatten(2, (4, 4)).permute(0, 1, 2, 4, 5, 3)
+    pairs = _pairs(codes_OI)
+    pairs = pairs.view(*pairs.shape[:2], 4, 4, LANES, 2).permute(0, 1, 2, 4, 5, 3)
     codes = (pairs[..., 0::2] | pairs[..., 1::2] << 4).flatten(2)
     scales, minima = _float16(blocks_OKB[..., :2]), _float16(blocks_OKB[..., 2:4])
     return torch.cat((codes, _lanes(scales), _lanes(minima)), dim=-1)
@@ -65,7 +66,7 @@ def unpack(records: Tensor, num_outputs: int) -> Tensor:
         codes = codes.view(num_strips, num_blocks, 4, LANES, 2, 2)
         codes = torch.stack((codes & 15, codes >> 4), dim=-1).flatten(5).permute(0, 1, 2, 5, 3, 4)
     codes = codes.reshape(num_strips, num_blocks, BLOCK // 2, LANES, 2).float()
-    weights_OKB = _from_pairs(codes).unflatten(1, (num_blocks, BLOCK))
+    weights_OKB = _from_pairs(codes).view(-1, num_blocks, BLOCK)
     weights_OKB = weights_OKB * _from_lanes(records[..., size : size + 32])
     if kind == "q4_1":
         weights_OKB = weights_OKB + _from_lanes(records[..., size + 32 :])

@@ -25,9 +25,21 @@ class PromptSpan:
     blocks_M: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class SourceSpan:
+    """Rows [start, start+length) of the flat list look at these encoder states, whose shape is the model's affair."""
+
+    start: int
+    length: int
+    states: Tensor
+
+
 @dataclass(frozen=True)
 class ForwardBatch:
-    """`decode_blocks_BM` is padded with block 0; `decode_lengths_B` says how many positions of it exist, the newest token included."""
+    """`decode_blocks_BM` is padded with block 0; `decode_lengths_B` says how many positions of it exist, the newest token included.
+
+    `sources` covers the rows of requests that have an encoder's source, one span each.
+    """
 
     token_ids_N: Tensor
     positions_N: Tensor
@@ -36,6 +48,7 @@ class ForwardBatch:
     decode_blocks_BM: Tensor | None
     decode_lengths_B: Tensor | None
     spans: tuple[PromptSpan, ...]
+    sources: tuple[SourceSpan, ...] = ()
 
     @cached_property
     def paged_rows(self) -> PagedRows:

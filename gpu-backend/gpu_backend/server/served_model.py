@@ -68,7 +68,7 @@ def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, m
 
 def warm_up(engine: Engine) -> None:
     """One request of two tokens through the whole engine, before anybody waits for it."""
-    engine.add(Request(id="warm-up", prompt_ids=(0, 1, 2), sampling=SamplingParams(max_tokens=2, temperature=0.0)))
+    engine.add(Request(id="warm-up", prompt_ids=(0, 1, 2), task=SamplingParams(max_tokens=2, temperature=0.0)))
     while engine.has_work:
         engine.step()
     if engine.num_failed_steps:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from gpu_backend.core import Delta, FinishReason, TokenLogprob
+from typing import Any
+
+from gpu_backend.core import Delta, FinishReason, SamplingParams, TokenLogprob
 from gpu_backend.decoding.output import ChoiceOutput
-from support import byte_tokenizer, request
+from support import byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
 END = TOKENIZER.control_ids["<|end|>"]
 
 
-def run(text: bytes, *, end: bool = False, **sampling: object) -> list[Delta]:
-    output = ChoiceOutput(request("r", [0], **sampling), 0, TOKENIZER, frozenset({END}))
+def run(text: bytes, *, end: bool = False, max_tokens: int = 8, **sampling: Any) -> list[Delta]:
+    output = ChoiceOutput(SamplingParams(max_tokens=max_tokens, **sampling), 0, TOKENIZER, frozenset({END}))
     ids = [*text, *([END] if end else [])]
     found = [output.push(TokenLogprob(token_id, -1.0), index + 1) for index, token_id in enumerate(ids)]
     return [delta for delta in found if delta is not None]

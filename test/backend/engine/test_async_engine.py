@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gpu_backend.core import EngineOverloadedError, Event, Finished
+from gpu_backend.core import EngineOverloadedError, Event, Finished, LabelScores, LabelScoresReady, UnfitRequestError, Usage
 from gpu_backend.engine.async_engine import AsyncEngine, RequestStream
 from support import request, text_of, tiny_engine, tiny_model
 
@@ -31,6 +31,17 @@ async def test_many_streams_at_once_each_end_once(engine: AsyncEngine) -> None:
     alone = await collect(engine.submit(request("again", [3, 2])))
     assert text_of(results[2]) == text_of(alone)
     assert all(isinstance(events[-1], Finished) for events in results)
+
+
+async def test_a_task_that_answers_once_ends_its_stream(engine: AsyncEngine) -> None:
+    scores, finished = await asyncio.wait_for(collect(engine.submit(request("r", [1, 2, 3], task=LabelScores((4,))))), 20)
+    assert isinstance(scores, LabelScoresReady) and finished == Finished(Usage(3, 0, 0))
+
+
+async def test_what_does_not_fit_leaves_no_stream_behind(engine: AsyncEngine) -> None:
+    with pytest.raises(UnfitRequestError):
+        engine.submit(request("r", [1], task=LabelScores((97,))))
+    assert engine._streams == {}
 
 
 async def test_cancel_ends_the_stream_and_the_work(engine: AsyncEngine) -> None:

@@ -29,7 +29,7 @@ def config(**values: int) -> EngineConfig:
 def sequence(length: int, name: str = "r", **request: Any) -> Sequence:
     """Prompts are 0, 1, 2, …, so the longer of two begins with the shorter; their salts keep them apart unless a test says otherwise."""
     salted = {"cache_salt": name.encode(), **request}
-    return Sequence.of(Request(id=name, prompt_ids=tuple(range(length)), sampling=SamplingParams(max_tokens=8), **salted), 0)
+    return Sequence.of(Request(id=name, prompt_ids=tuple(range(length)), task=SamplingParams(max_tokens=8), **salted), 0)
 
 
 def apply(scheduler: Scheduler, plan: Plan) -> list[Sequence]:

@@ -14,7 +14,7 @@ from gpu_backend.engine.waiting_queue import WaitingQueue
 
 
 def sequence(tenant: str, length: int = 100, priority: int = 0) -> Sequence:
-    return Sequence.of(Request(id="r", prompt_ids=(0,) * length, sampling=SamplingParams(max_tokens=1), tenant=tenant, priority=priority), 0)
+    return Sequence.of(Request(id="r", prompt_ids=(0,) * length, task=SamplingParams(max_tokens=1), tenant=tenant, priority=priority), 0)
 
 
 def served(queue: WaitingQueue, count: int) -> list[Sequence]:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from gpu_backend.core import Delta, TokenLogprob
+from gpu_backend.core import Delta, HiddenStates, HiddenStatesReady, LabelScores, LabelScoresReady, Pooling, TokenLogprob
 from gpu_backend.engine.engine import Engine
 from gpu_backend.kernels.build import is_supported
 from gpu_backend.kernels.native import load_native
+from gpu_backend.layers.conditioning import KVPrefix
 from gpu_backend.models.causal_lm.model import CausalLM
 from support import request, run_dry, tiny_engine, tiny_model
 
@@ -61,3 +62,22 @@ def test_alone_in_company_cut_cached_and_preempted_are_bit_for_bit_the_same(mode
     ask(tight, "r")
     assert answer(tight, "r") == expected, "preemption changed the answer"
     assert tight._scheduler.num_preemptions > 0
+
+
+@pytest.mark.parametrize("conditioning", [None, KVPrefix(*torch.randn((2, 3, 6, 2, 32), generator=torch.Generator().manual_seed(0)))])
+@pytest.mark.parametrize("task", [LabelScores((3, 80)), HiddenStates((0, 1, 3)), HiddenStates((2,), Pooling.MEAN)])
+def test_readings_are_bit_for_bit_the_same_too(model: CausalLM, task: LabelScores | HiddenStates, conditioning: KVPrefix | None) -> None:
+    def read(company: int = 0, **limits: Any) -> LabelScoresReady | HiddenStatesReady:
+        engine = tiny_engine(model, **limits)
+        for index in range(company):
+            ask(engine, str(index), [index + 1] * (7 + 11 * index), seed=index)
+        engine.add(request("before", PROMPT[:12], task=task, conditioning=conditioning))
+        engine.add(request("r", PROMPT, task=task, conditioning=conditioning))
+        answer, _ = run_dry(engine)["r"]
+        assert isinstance(answer, LabelScoresReady | HiddenStatesReady)
+        return answer
+
+    whole = read(max_tokens_per_step=64, reuses_prefixes=False)
+    assert read(max_tokens_per_step=4, reuses_prefixes=False) == whole, "cutting the prompt changed the answer"
+    assert read(max_num_sequences=1, max_tokens_per_step=64) == whole, "a prefix from the cache changed the answer"
+    assert read(company=3) == whole, "company changed the answer"

@@ -42,7 +42,7 @@ async def create_chat(request: Request, body: ChatRequest) -> Response:
     engine_request = EngineRequest(
         id=body.id,
         prompt_ids=tuple(prompt_ids),
-        sampling=sampling,
+        task=sampling,
         num_choices=body.n,
         deadline_s=deadline_s,
         tenant=body.tenant,
@@ -85,7 +85,7 @@ async def _events(stream: RequestStream, fmt: ChatFormat, request_id: str | None
                 yield fmt.chunk(event)
             elif isinstance(event, Finished):
                 yield fmt.closing(event.usage)
-            else:
+            elif isinstance(event, Failed):
                 yield sse(envelope(event.code, event.message, request_id))
     finally:
         stream.cancel()
@@ -107,7 +107,7 @@ async def _whole(request: Request, stream: RequestStream, fmt: ChatFormat) -> di
                 deltas.append(event)
             elif isinstance(event, Failed):
                 raise BackendError(event.code, event.message)
-            else:
+            elif isinstance(event, Finished):
                 return fmt.whole(deltas, event.usage)
         raise BackendError("internal_error", "The client left.")
     finally:

@@ -1,0 +1,39 @@
+"""What goes into the flat list of a step's rows, and what comes out of it.
+
+Shapes: V vocabulary, L chosen layers, H hidden size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gpu_backend.engine.sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Positions of one sequence that the model computes in this step; the first of them is row `start` of the flat list."""
+
+    sequence: Sequence
+    positions: range
+    start: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.positions)
+
+    @property
+    def is_last(self) -> bool:
+        """Nothing of the sequence is left to compute."""
+        return self.positions.stop == len(self.sequence.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class DueRow:
+    """What the model says at the end of a sequence whose tokens are all computed: next-token logits or hidden states, both float32, as its task wants."""
+
+    sequence: Sequence
+    logits_V: Tensor | None = None
+    states_LH: Tensor | None = None
