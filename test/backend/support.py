@@ -73,6 +73,25 @@ def byte_tokenizer(control: tuple[str, ...] = ("<|start|>", "<|end|>"), merges: 
     return Tokenizer(json.dumps({"version": "1.0", "added_tokens": added, "pre_tokenizer": byte_level, "decoder": byte_level, "model": model}))
 
 
+TOOL_CONTROL = ("<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>")
+# ChatML with tools in the Hermes manner: functions as JSON lines, calls between tags, results as turns of their own.
+TOOL_TEMPLATE = """\
+{%- if tools %}<|im_start|>functions
+{% for tool in tools %}{{ tool.function | tojson }}
+{% endfor %}<|im_end|>
+{% endif %}
+{%- for m in messages %}<|im_start|>{{ 'result ' ~ m.tool_call_id if m.role == 'tool' else m.role }}
+{{ m.content }}
+{%- for call in m.tool_calls or [] %}
+<tool_call>
+{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>
+{%- endfor %}<|im_end|>
+{% endfor %}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
 _PLAIN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 
 

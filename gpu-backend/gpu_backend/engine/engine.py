@@ -102,8 +102,8 @@ class Engine:
             self._count_requests()
 
     def _new_output(self, sequence: Sequence) -> ChoiceOutput:
-        grammar = sequence.request.sampling.grammar
-        state = self._grammars.start(grammar) if grammar is not None and self._grammars is not None else None
+        params = sequence.request.sampling
+        state = self._grammars.start(params.grammar, params.grammar_trigger) if params.grammar is not None and self._grammars is not None else None
         return ChoiceOutput(sequence.request, sequence.choice, self._tokenizer, self._end_token_ids, state)
 
     def cancel(self, request_id: str) -> bool:
@@ -168,7 +168,8 @@ class Engine:
             if sequence.request.id not in self._live:
                 continue
             if isinstance(token, GrammarError):
-                events.append(self._fail(sequence.request.id, "unsupported_value", f"response_format: {token}."))
+                subject = "response_format" if sequence.request.sampling.tool_call_tokens is None else "tools"
+                events.append(self._fail(sequence.request.id, "unsupported_value", f"{subject}: {token}."))
                 continue
             sequence.token_ids.append(token.token_id)
             self._note_token(sequence)

@@ -1,11 +1,12 @@
-"""OpenAI's chat objects: the whole answer, and the chunks of a stream."""
+"""OpenAI's chat objects: the whole answer, and the chunks of a stream, with the calls that they make."""
 
 from __future__ import annotations
 
 import json
+import secrets
 from typing import TYPE_CHECKING, Any
 
-from gpu_backend.core import Delta, TokenLogprob, Usage
+from gpu_backend.core import CallDelta, Delta, TokenLogprob, Usage
 from gpu_backend.server.schemas import ChatRequest
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class ChatFormat:
             choices.append(
                 {
                     "index": index,
-                    "message": {"role": "assistant", "content": "".join(delta.text for delta in own), "refusal": None},
+                    "message": _message("".join(delta.text for delta in own), [delta.call for delta in own if delta.call is not None]),
                     "logprobs": self._logprobs(logprobs),
                     "finish_reason": own[-1].finish_reason,
                 }
@@ -39,13 +40,18 @@ class ChatFormat:
 
     def opening(self) -> bytes:
         """The role chunk of every choice, sent on admission so that a caller sees at once that work began."""
-        return b"".join(self._choice(index, {"role": "assistant", "content": ""}) for index in range(self._body.n))
+        return b"".join(self._choice(index, {"role": "assistant", "content": None if self._body.tools else ""}) for index in range(self._body.n))
 
     def chunk(self, delta: Delta) -> bytes:
-        """Text, and in a chunk of its own the finish reason."""
+        """Text or a piece of a call, and in a chunk of its own the finish reason."""
         parts = []
-        if delta.text or delta.logprobs:
-            parts.append(self._choice(delta.choice, {"content": delta.text}, logprobs=self._logprobs(delta.logprobs)))
+        logprobs = self._logprobs(delta.logprobs)
+        if delta.call is not None:
+            parts.append(self._choice(delta.choice, {"tool_calls": [_call_piece(delta.call)]}, logprobs=logprobs))
+        elif delta.text or delta.logprobs:
+            # A caller who adds up pieces must still find null where there are only calls.
+            piece = {"content": delta.text} if delta.text or not self._body.tools else {}
+            parts.append(self._choice(delta.choice, piece, logprobs=logprobs))
         if delta.finish_reason is not None:
             parts.append(self._choice(delta.choice, {}, finish_reason=delta.finish_reason))
         return b"".join(parts)
@@ -55,7 +61,7 @@ class ChatFormat:
         final = sse({**self._head("chat.completion.chunk"), "choices": [], "usage": usage_object(usage)}) if self._body.include_usage else b""
         return final + b"data: [DONE]\n\n"
 
-    def _choice(self, index: int, delta: dict[str, str], *, logprobs: Any = None, finish_reason: str | None = None) -> bytes:
+    def _choice(self, index: int, delta: dict[str, Any], *, logprobs: Any = None, finish_reason: str | None = None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         chunk = {**self._head("chat.completion.chunk"), "choices": [choice]}
         if self._body.include_usage:
@@ -76,6 +82,25 @@ class ChatFormat:
     def _token(self, token_id: int, logprob: float) -> dict[str, Any]:
         # JSON has no -infinity; OpenAI writes -9999.0 for it.
         return {"token": self._tokenizer.token_text(token_id), "logprob": max(logprob, -9999.0), "bytes": list(self._tokenizer.token_bytes(token_id))}
+
+
+def _message(text: str, pieces: list[CallDelta]) -> dict[str, Any]:
+    calls: list[dict[str, Any]] = []
+    for piece in pieces:
+        if piece.name is None:
+            calls[-1]["function"]["arguments"] += piece.arguments
+        else:
+            calls.append({key: value for key, value in _call_piece(piece).items() if key != "index"})
+    message = {"role": "assistant", "content": text, "refusal": None}
+    return {**message, "content": text or None, "tool_calls": calls} if calls else message
+
+
+def _call_piece(piece: CallDelta) -> dict[str, Any]:
+    """As a stream writes it: id, type and name come with the first piece only."""
+    if piece.name is None:
+        return {"index": piece.index, "function": {"arguments": piece.arguments}}
+    function = {"name": piece.name, "arguments": piece.arguments}
+    return {"index": piece.index, "id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function}
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
