@@ -20,7 +20,8 @@ class ChatFormat:
         self._body = body
         self._tokenizer = model.tokenizer
         self._fingerprint = f"fp_{model.revision}"
-        self._started: set[int] = set()
+        # How an answer without text is written: a caller who gave tools expects null where there are only calls.
+        self._nothing = None if body.tools else ""
 
     def whole(self, deltas: list[Delta], usage: Usage) -> dict[str, Any]:
         """The `chat.completion` object."""
@@ -28,19 +29,17 @@ class ChatFormat:
         for index in range(self._body.n):
             own = [delta for delta in deltas if delta.choice == index]
             logprobs = [item for delta in own for item in delta.logprobs]
-            choices.append(
-                {
-                    "index": index,
-                    "message": _message("".join(delta.text for delta in own), [delta.call for delta in own if delta.call is not None]),
-                    "logprobs": self._logprobs(logprobs),
-                    "finish_reason": own[-1].finish_reason,
-                }
-            )
+            choices.append({"index": index, "message": self._message(own), "logprobs": self._logprobs(logprobs), "finish_reason": own[-1].finish_reason})
         return {**self._head("chat.completion"), "choices": choices, "usage": usage_object(usage)}
+
+    def _message(self, own: list[Delta]) -> dict[str, Any]:
+        calls = _calls([delta.call for delta in own if delta.call is not None])
+        content = "".join(delta.text for delta in own) or self._nothing
+        return {"role": "assistant", "content": content, "refusal": None, **({"tool_calls": calls} if calls else {})}
 
     def opening(self) -> bytes:
         """The role chunk of every choice, sent on admission so that a caller sees at once that work began."""
-        return b"".join(self._choice(index, {"role": "assistant", "content": None if self._body.tools else ""}) for index in range(self._body.n))
+        return b"".join(self._choice(index, {"role": "assistant", "content": self._nothing}) for index in range(self._body.n))
 
     def chunk(self, delta: Delta) -> bytes:
         """Text or a piece of a call, and in a chunk of its own the finish reason."""
@@ -49,9 +48,7 @@ class ChatFormat:
         if delta.call is not None:
             parts.append(self._choice(delta.choice, {"tool_calls": [_call_piece(delta.call)]}, logprobs=logprobs))
         elif delta.text or delta.logprobs:
-            # A caller who adds up pieces must still find null where there are only calls.
-            piece = {"content": delta.text} if delta.text or not self._body.tools else {}
-            parts.append(self._choice(delta.choice, piece, logprobs=logprobs))
+            parts.append(self._choice(delta.choice, {"content": delta.text or self._nothing}, logprobs=logprobs))
         if delta.finish_reason is not None:
             parts.append(self._choice(delta.choice, {}, finish_reason=delta.finish_reason))
         return b"".join(parts)
@@ -84,15 +81,14 @@ class ChatFormat:
         return {"token": self._tokenizer.token_text(token_id), "logprob": max(logprob, -9999.0), "bytes": list(self._tokenizer.token_bytes(token_id))}
 
 
-def _message(text: str, pieces: list[CallDelta]) -> dict[str, Any]:
+def _calls(pieces: list[CallDelta]) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
     for piece in pieces:
         if piece.name is None:
             calls[-1]["function"]["arguments"] += piece.arguments
         else:
             calls.append({key: value for key, value in _call_piece(piece).items() if key != "index"})
-    message = {"role": "assistant", "content": text, "refusal": None}
-    return {**message, "content": text or None, "tool_calls": calls} if calls else message
+    return calls
 
 
 def _call_piece(piece: CallDelta) -> dict[str, Any]:
