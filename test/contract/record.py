@@ -1,6 +1,7 @@
 """Records the contract's samples from a running backend: `python test/contract/record.py http://127.0.0.1:8788` (secret in ATTUNE_BACKEND_SECRET).
 
-With the name of a model that can call tools behind the address, it records the samples with tool calls, and nothing else. Both sides parse what this writes in their tests, so a change of the contract shows up as a change of these files.
+With the name of a model that can call tools behind the address, it records the samples with tool calls, and nothing else.
+Both sides parse what this writes in their tests, so a change of the contract shows up as a change of these files.
 """
 
 from __future__ import annotations
@@ -78,9 +79,7 @@ def main() -> int:
     base_url = sys.argv[1].rstrip("/")
     tool_model = sys.argv[2] if len(sys.argv) > 2 else None
     for name, (method, path, body) in (CASES if tool_model is None else TOOL_CASES).items():
-        if tool_model is not None and body is not None:
-            body = {**body, "model": tool_model}
-        sample = _record(base_url, name, method, path, body)
+        sample = _record(base_url, name, method, path, body if tool_model is None else {**(body or {}), "model": tool_model})
         (FOLDER / f"{name}.json").write_text(json.dumps(sample, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{name}: {sample['status']}")
     return 0
