@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import Environment
 
 from gpu_backend.chat_template import ChatTemplate, TemplateRefusedError
 from support import TOOL_CONTROL, TOOL_TEMPLATE, byte_tokenizer
@@ -140,3 +141,12 @@ def test_a_template_says_whether_it_takes_tools() -> None:
     assert WITH_TOOLS.takes_tools and not TEMPLATE.takes_tools
     without = WITH_TOOLS.encode(user("a"))
     assert without == WITH_TOOLS.encode(user("a"), tools=[]) and "functions" not in TOOL_TOKENS.decode(without)
+
+
+def test_harmless_tools_and_calls_are_encoded_as_the_bare_template_would() -> None:
+    """The slow twin: the same template in plain jinja, without any shield."""
+    environment = Environment(trim_blocks=True, lstrip_blocks=True)
+    environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
+    messages, tools = conversation("start", "é object", {"type": "object", "properties": {"im": {"enum": [1.5, None]}}}, "call_1", {"im": ["é", True]}, "ok")
+    rendered = environment.from_string(TOOL_TEMPLATE).render(messages=messages, tools=tools, add_generation_prompt=True)
+    assert WITH_TOOLS.encode(messages, tools=tools) == TOOL_TOKENS.encode_trusted(rendered)
