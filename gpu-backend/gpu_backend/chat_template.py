@@ -102,8 +102,12 @@ class _Shield:
         tokens = sorted(control_tokens, key=len, reverse=True)
         if any(len(token) < 2 for token in tokens):
             raise ValueError("a control token of one character cannot be kept out of user text: this tokenizer is not supported")
-        self._inside = re.compile("|".join(f"(?<={re.escape(token[0])})(?={re.escape(token[1:])})" for token in tokens) or r"(?!)")
-        self._tokens = tokens
+        # One alternative for each first character, so that most places in a text are passed at once.
+        rests: dict[str, list[str]] = {}
+        for token in tokens:
+            rests.setdefault(token[0], []).append(re.escape(token[1:]))
+        self._inside = re.compile("|".join(f"(?<={re.escape(first)})(?={'|'.join(rest)})" for first, rest in rests.items()) or r"(?!)")
+        self._tokens = "\0".join(tokens)
         self._heads = {token[:end] for token in tokens for end in range(1, len(token))}
         self._tails = {token[start:] for token in tokens for start in range(1, len(token))}
         self._longest = max((len(token) for token in tokens), default=0)
@@ -137,7 +141,7 @@ class _Shield:
 
     def _is_inert(self, text: str) -> bool:
         """Whatever stands before and after the text: no control token holds it, lies in it, or overlaps one of its ends."""
-        if self._inside.search(text) or any(text in token for token in self._tokens):
+        if text in self._tokens or self._inside.search(text):
             return False
         lengths = range(1, min(len(text), self._longest) + 1)
         return not any(text[:length] in self._tails or text[-length:] in self._heads for length in lengths)

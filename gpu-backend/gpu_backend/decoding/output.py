@@ -48,7 +48,7 @@ class ChoiceOutput:
         if self._calls is None:
             return self._stop.push(self._decoder.push(token_id)), None
         if token_id == self._calls.open_id:
-            text = self._text_so_far()
+            text = self._held_text()
             self._calls.open()
             return text, None
         if token_id == self._calls.close_id:
@@ -58,7 +58,7 @@ class ChoiceOutput:
             return "", self._calls.push(text)
         return self._calls.hold(self._stop.push(text)), None
 
-    def _text_so_far(self) -> str:
+    def _held_text(self) -> str:
         """All text that was held back, but for white space at its end where calls are looked for."""
         text = self._stop.push(self._decoder.finish())
         if not self._stop.is_stopped:
@@ -67,7 +67,7 @@ class ChoiceOutput:
 
     def _finish(self, reason: FinishReason, text: str = "", call: CallDelta | None = None) -> Delta:
         if self._calls is None or not self._calls.is_open:
-            text += self._text_so_far()
+            text += self._held_text()
         return self._delta(text, FinishReason.STOP if self._stop.is_stopped else reason, call)
 
     def _delta(self, text: str, reason: FinishReason | None, call: CallDelta | None = None) -> Delta:

@@ -1,7 +1,7 @@
 """Tool calls in the Hermes syntax, as Qwen's models write them: the grammar that holds them to their schemas, and the parser that takes them out of an answer.
 
-A call is `<tool_call>`, a line `{"name": "...", "arguments": {...}}`, `</tool_call>`. The two tags are tokens of the model, so no text can be mistaken
-for them. Everything inside is fixed by the grammar down to the byte; the parser counts on it.
+A call is `<tool_call>`, a line `{"name": "...", "arguments": {...}}`, `</tool_call>`. The two tags are tokens of the model, so text that spells them
+is text. Everything inside is fixed by the grammar down to the byte; the parser counts on it.
 """
 
 from __future__ import annotations

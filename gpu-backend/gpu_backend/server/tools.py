@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ToolPlan:
-    """`shown` are all tools, for the template; of them the answer may call `callable`, between tokens of the ids `tokens`."""
+    """`shown` are all tools, for the template; `functions` are those that the answer may call, with their places, between tokens of the ids `tokens`."""
 
     shown: list[dict[str, Any]]
-    callable: list[tuple[int, ToolFunction]]
+    functions: list[tuple[int, ToolFunction]]
     tokens: tuple[int, int]
     must_call: bool
     is_parallel: bool
@@ -57,7 +57,7 @@ def plan_tools(model: ServedModel, body: ChatRequest) -> ToolPlan | None:
     functions = [(index, tool.function) for index, tool in enumerate(body.tools)]
     return ToolPlan(
         shown=[_shown(function) for _, function in functions],
-        callable=[(index, function) for index, function in functions if body.tool_name in (None, function.name)],
+        functions=[(index, function) for index, function in functions if body.tool_name in (None, function.name)],
         tokens=model.tool_call_tokens,
         must_call=body.tool_choice == "required",
         is_parallel=body.parallel_tool_calls and body.tool_name is None,
@@ -78,7 +78,7 @@ async def to_answer_form(model: ServedModel, plan: ToolPlan | None, answer: str 
 def _compile(model: ServedModel, plan: ToolPlan, answer: str | None) -> str:
     from gpu_backend.decoding.tool_calls import Function, tool_call_grammar
 
-    functions = [Function(function.name, _parameters(function), function.strict) for index, function in plan.callable]
+    functions = [Function(function.name, _parameters(function), function.strict) for _, function in plan.functions]
     grammar = tool_call_grammar(functions, plan.tokens, is_parallel=plan.is_parallel, answer=answer)
     model.grammars.start(grammar)
     return grammar
@@ -86,7 +86,7 @@ def _compile(model: ServedModel, plan: ToolPlan, answer: str | None) -> str:
 
 def _fault_of(model: ServedModel, plan: ToolPlan, error: GrammarError) -> BackendError:
     """Compiles one after the other to say which cannot be used; when each alone can, they are too much together."""
-    for index, function in plan.callable:
+    for index, function in plan.functions:
         alone = ToolPlan([], [(index, function)], plan.tokens, must_call=True, is_parallel=False)
         try:
             _compile(model, alone, None)

@@ -230,9 +230,10 @@ def deep(levels: int) -> dict[str, Any]:
         ({"messages": [USER, {**ASKED, "tool_calls": [CALL, CALL]}, TOLD]}, "messages[1].tool_calls"),
         *[
             ({"messages": with_arguments(arguments)}, "messages[1].tool_calls[0].function.arguments")
-            for arguments in ("{", "[]", "7", "", '{"a": NaN}', '{"a": ' * 70 + "1" + "}" * 70, "[" * 100_000)
+            for arguments in ("{", "[]", "7", "", '{"a": NaN}', '{"a": -1e999}', '{"a": ' + "9" * 5000 + "}", '{"a": ' * 70 + "1" + "}" * 70, "[" * 100_000)
         ],
         ({"messages": with_arguments('{"a": "\\ud800"}')}, "messages[1].tool_calls"),
+        ({"messages": [USER, {**ASKED, "tool_calls": [{**CALL, "id": "\ud800"}]}, TOLD]}, "messages[1].tool_calls[0].id"),
     ],
 )
 def test_what_cannot_be_is_a_400_that_names_it(client: httpx.Client, changes: dict[str, Any], param: str) -> None:
