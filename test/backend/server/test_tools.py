@@ -111,7 +111,7 @@ def test_auto_lets_text_stand_before_a_call(client: httpx.Client) -> None:
 
 
 def test_none_tells_the_model_of_no_tools_and_calls_none(client: httpx.Client) -> None:
-    response = chat(client, tool_choice="none", max_tokens=20, logit_bias={str(OPEN): 5.0}).json()
+    response = chat(client, tool_choice="none", max_tokens=20, logit_bias={str(OPEN): 5.0, str(END): -100.0}).json()
     assert response["usage"]["prompt_tokens"] == chat(client, tools=[], max_tokens=20).json()["usage"]["prompt_tokens"]
     assert response["choices"][0]["finish_reason"] == "length" and "tool_calls" not in response["choices"][0]["message"]
     assert chat(client, max_tokens=20).json()["usage"]["prompt_tokens"] > response["usage"]["prompt_tokens"] + 200
