@@ -60,7 +60,11 @@ def tiny_model(seed: int = 0, *, dtype: torch.dtype = torch.float32, native: Nat
 
 
 def byte_tokenizer(control: tuple[str, ...] = ("<|start|>", "<|end|>"), merges: tuple[tuple[str, str], ...] = ()) -> Tokenizer:
-    """Byte-level BPE with 256 byte tokens, the given merges, and control tokens behind them."""
+    return Tokenizer(byte_tokenizer_json(control, merges))
+
+
+def byte_tokenizer_json(control: tuple[str, ...], merges: tuple[tuple[str, str], ...] = ()) -> str:
+    """Byte-level BPE with 256 byte tokens, the given merges, and control tokens behind them, as a tokenizer.json."""
     itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in itself]
     letters = {byte: chr(byte) for byte in itself} | {byte: chr(256 + index) for index, byte in enumerate(others)}
@@ -70,7 +74,7 @@ def byte_tokenizer(control: tuple[str, ...] = ("<|start|>", "<|end|>"), merges: 
     added = [{"id": len(vocab) + index, "content": token, "special": True, **_PLAIN} for index, token in enumerate(control)]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     model = {"type": "BPE", "vocab": vocab, "merges": [list(merge) for merge in merges]}
-    return Tokenizer(json.dumps({"version": "1.0", "added_tokens": added, "pre_tokenizer": byte_level, "decoder": byte_level, "model": model}))
+    return json.dumps({"version": "1.0", "added_tokens": added, "pre_tokenizer": byte_level, "decoder": byte_level, "model": model})
 
 
 TOOL_CONTROL = ("<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import torch
 from prometheus_client import CollectorRegistry
+from transformers import AutoModelForCausalLM, Qwen3Config
 
 from gpu_backend.chat_template import ChatTemplate
-from gpu_backend.config import ConfigError, ModelSpec, ServerConfig
+from gpu_backend.config import ConfigError, EngineConfig, ModelSpec, ServerConfig, load_catalog
+from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.server.app import create_app
-from gpu_backend.server.served_model import find_tool_call_tokens
-from support import TOOL_CONTROL, TOOL_TEMPLATE, byte_tokenizer
+from gpu_backend.server.served_model import ServedModel, find_tool_call_tokens, load_served_model
+from support import TOOL_CONTROL, TOOL_TEMPLATE, byte_tokenizer, byte_tokenizer_json
 
 from .conftest import SECRET, serving, tiny_served_model, tiny_tool_model
 
@@ -274,3 +278,23 @@ def test_a_row_that_promises_tools_is_checked_against_the_model() -> None:
         find_tool_call_tokens(spec, tokenizer, ChatTemplate("{{ messages }}", tokenizer, {}))
     with pytest.raises(ConfigError, match="needs the tokens <tool_call> and </tool_call>"):
         find_tool_call_tokens(spec, byte_tokenizer(), ChatTemplate(TOOL_TEMPLATE, tokenizer, {}))
+
+
+def test_a_folder_whose_row_declares_tools_is_served_with_them(tmp_path: Path) -> None:
+    """The whole way from files on disk to a call: config, weights, tokenizer and template as a hub has them."""
+    config = Qwen3Config(vocab_size=260, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8)
+    config.max_position_embeddings, config.eos_token_id = 1024, END
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(byte_tokenizer_json(TOOL_CONTROL), encoding="utf-8")
+    (tmp_path / "chat_template.jinja").write_text(TOOL_TEMPLATE, encoding="utf-8")
+    row = 'id = "m"\nsource = "folder"\npath = "."\ncapabilities = ["chat"]\nlanguages = []\nlicense = "l"\nowned_by = "o"\ncreated = 1\n'
+    (tmp_path / "models.toml").write_text(f'[[models]]\n{row}tool_call_format = "hermes"\n', encoding="utf-8")
+    (spec,) = load_catalog(tmp_path / "models.toml")
+
+    def load(registry: CollectorRegistry) -> list[ServedModel]:
+        return [load_served_model(spec, tmp_path, EngineConfig(kv_cache_tokens=2048), EngineMetrics(registry))]
+
+    with serving(create_app(ServerConfig(secret=SECRET), load)) as client:
+        assert client.get("/internal/models").json()["data"][0]["capabilities"] == ["chat", "tools"]
+        for choice in choices(client, model="m", tool_choice="required", n=3, seed=1):
+            assert choice["finish_reason"] == "tool_calls" and [assert_fits(call) for call in choice["message"]["tool_calls"]]
