@@ -1,5 +1,6 @@
 // A chat answer, whole or in chunks, in OpenAI's shape.
 import { z } from '@hono/zod-openapi';
+import { ToolCallPieceSchema, ToolCallSchema } from './tool-call';
 import { UsageSchema } from './usage';
 
 const tokenLogprob = {
@@ -15,7 +16,7 @@ const LogprobsSchema = z
   })
   .openapi('Logprobs');
 
-const finishReason = z.enum(['stop', 'length']);
+const finishReason = z.enum(['stop', 'length', 'tool_calls']);
 
 export const MetadataSchema = z
   .record(z.string().max(64), z.string().max(512))
@@ -41,8 +42,9 @@ export const ChatCompletionSchema = z
         index: z.int().min(0),
         message: z.object({
           role: z.literal('assistant'),
-          content: z.string(),
+          content: z.string().nullable(),
           refusal: z.null(),
+          tool_calls: z.array(ToolCallSchema).optional(),
         }),
         logprobs: LogprobsSchema.nullable(),
         finish_reason: finishReason,
@@ -67,6 +69,7 @@ export const ChatCompletionChunkSchema = z
           role: z.literal('assistant').optional(),
           content: z.string().nullish(),
           refusal: z.null().optional(),
+          tool_calls: z.array(ToolCallPieceSchema).optional(),
         }),
         logprobs: LogprobsSchema.nullish(),
         finish_reason: finishReason.nullish(),

@@ -1,9 +1,10 @@
 // The body of POST /v1/chat/completions: OpenAI's parameters and ranges.
 import { z } from '@hono/zod-openapi';
 import { MetadataSchema } from './chat-completion';
-import { ChatMessageSchema } from './chat-message';
+import { ChatMessagesSchema } from './chat-message';
 import { checkKeys, rejectWith } from './reject';
 import { ResponseFormatSchema } from './response-format';
+import { faultOfChoice, ToolChoiceSchema, ToolsSchema } from './tool';
 
 const penalty = z.number().min(-2).max(2).nullish();
 const maxTokens = z.int().min(1).nullish();
@@ -12,7 +13,7 @@ const anyJson = z.unknown().optional();
 
 const parameters = {
   model: z.string().min(1).max(256).openapi({ example: 'smollm2-135m-instruct' }),
-  messages: z.array(ChatMessageSchema).min(1),
+  messages: ChatMessagesSchema,
   max_completion_tokens: maxTokens.openapi({
     description: 'Most tokens to generate per choice; up to the end of the context when absent.',
   }),
@@ -44,23 +45,28 @@ const parameters = {
   }),
   user: z.string().max(128).nullish(),
   response_format: ResponseFormatSchema.nullish(),
+  tools: ToolsSchema.nullish().openapi({
+    description: 'Functions that the model may call, for models with the capability `tools`.',
+  }),
+  tool_choice: ToolChoiceSchema.nullish().openapi({
+    description:
+      '`auto` lets the model decide, `required` makes it call, a named function makes it call that one, `none` hides the tools.',
+  }),
+  parallel_tool_calls: z.boolean().nullish().openapi({
+    default: true,
+    description: 'Whether one answer may make several calls.',
+  }),
 };
 
 const accepted = 'Accepted without effect.';
 
 /** What real clients send along and what changes nothing here. */
 const withoutEffect = {
-  parallel_tool_calls: z.boolean().nullish().openapi({ description: accepted }),
   service_tier: z.enum(['auto', 'default']).nullish().openapi({ description: accepted }),
   prompt_cache_key: z.string().max(512).nullish().openapi({ description: accepted }),
   safety_identifier: z.string().max(512).nullish().openapi({ description: accepted }),
   prompt_cache_options: anyJson.openapi({ description: accepted }),
   prompt_cache_retention: anyJson.openapi({ description: accepted }),
-  tools: z
-    .array(anyJson)
-    .nullish()
-    .openapi({ description: `${accepted} Must be empty.` }),
-  tool_choice: anyJson.openapi({ description: `${accepted} "none" or "auto".` }),
   modalities: z
     .array(z.string())
     .nullish()
@@ -90,12 +96,8 @@ export const CreateChatCompletionSchema = z
     const invalid = (name: string, message: string) =>
       context.addIssue({ code: 'custom', path: [name], message });
 
-    if ((body.tools?.length ?? 0) > 0) {
-      rejectWith('unsupported_parameter', ['tools'], 'is not supported', context);
-    }
-    if (![undefined, null, 'none', 'auto'].includes(body.tool_choice as string | null | undefined)) {
-      unsupported('tool_choice', "must be 'none' or 'auto', since tools are not supported");
-    }
+    const fault = faultOfChoice(body.tool_choice, body.tools ?? []);
+    if (fault !== undefined) invalid('tool_choice', fault);
     if (body.modalities?.some((modality) => modality !== 'text')) {
       unsupported('modalities', "must be ['text'], other modalities are not supported");
     }

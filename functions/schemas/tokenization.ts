@@ -1,12 +1,12 @@
 // The body and the answer of POST /v1/tokenize.
 import { z } from '@hono/zod-openapi';
-import { ChatMessageSchema } from './chat-message';
+import { ChatMessagesSchema } from './chat-message';
 
 export const CreateTokenizationSchema = z
   .strictObject({
     model: z.string().min(1).max(256),
     text: z.string().nullish(),
-    messages: z.array(ChatMessageSchema).min(1).nullish(),
+    messages: ChatMessagesSchema.nullish(),
   })
   .superRefine((body, context) => {
     const given = [body.text, body.messages].filter((value) => value !== undefined && value !== null);

@@ -74,6 +74,7 @@ class ModelSpec:
     owned_by: str
     created: int
     shutdown_date: str | None = None
+    tool_call_format: Literal["hermes"] | None = None
     package: str | None = None
     file: str | None = None
     sha256: str | None = None
@@ -89,6 +90,8 @@ class ModelSpec:
         for name in needed[self.source]:
             if getattr(self, name) is None:
                 raise ConfigError(f"models.toml: {self.id}: source {self.source!r} needs `{name}`")
+        if self.tool_call_format not in (None, "hermes"):
+            raise ConfigError(f"models.toml: {self.id}: tool_call_format must be hermes, not {self.tool_call_format!r}")
         if not self.id or "/" in self.id or self.id.startswith("."):
             raise ConfigError(f"models.toml: id {self.id!r} must be a plain name without slashes")
 

@@ -12,11 +12,15 @@ class FinishReason(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How the tokens of one request are chosen. Ranges are OpenAI's; `top_k` 0 means no limit; `grammar` comes from decoding/grammar.py."""
+    """How the tokens of one request are chosen. Ranges are OpenAI's; `top_k` 0 means no limit; `grammar` comes from decoding/grammar.py.
+
+    With `grammar_trigger` the grammar holds from that token on, if it ever comes. What lies between the two `tool_call_tokens` is a tool call, not text.
+    """
 
     max_tokens: int
     temperature: float = 1.0
@@ -30,6 +34,8 @@ class SamplingParams:
     logprobs: bool = False
     top_logprobs: int = 0
     grammar: str | None = None
+    grammar_trigger: int | None = None
+    tool_call_tokens: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -130,13 +136,23 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class CallDelta:
+    """News of one tool call of a choice. `name` comes once, with the first; `arguments` are the next piece of a JSON text."""
+
+    index: int
+    name: str | None
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
-    """New text of one choice. `text` may be empty when only the finish reason is news."""
+    """New text of one choice, or news of a tool call. `text` may be empty when only the finish reason is news."""
 
     choice: int
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
+    call: CallDelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

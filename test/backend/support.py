@@ -85,7 +85,11 @@ class Weights:
 
 
 def byte_tokenizer(control: tuple[str, ...] = ("<|start|>", "<|end|>"), merges: tuple[tuple[str, str], ...] = ()) -> Tokenizer:
-    """Byte-level BPE with 256 byte tokens, the given merges, and control tokens behind them."""
+    return Tokenizer(byte_tokenizer_json(control, merges))
+
+
+def byte_tokenizer_json(control: tuple[str, ...], merges: tuple[tuple[str, str], ...] = ()) -> str:
+    """Byte-level BPE with 256 byte tokens, the given merges, and control tokens behind them, as a tokenizer.json."""
     itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in itself]
     letters = {byte: chr(byte) for byte in itself} | {byte: chr(256 + index) for index, byte in enumerate(others)}
@@ -95,7 +99,26 @@ def byte_tokenizer(control: tuple[str, ...] = ("<|start|>", "<|end|>"), merges: 
     added = [{"id": len(vocab) + index, "content": token, "special": True, **_PLAIN} for index, token in enumerate(control)]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     model = {"type": "BPE", "vocab": vocab, "merges": [list(merge) for merge in merges]}
-    return Tokenizer(json.dumps({"version": "1.0", "added_tokens": added, "pre_tokenizer": byte_level, "decoder": byte_level, "model": model}))
+    return json.dumps({"version": "1.0", "added_tokens": added, "pre_tokenizer": byte_level, "decoder": byte_level, "model": model})
+
+
+TOOL_CONTROL = ("<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>")
+# ChatML with tools in the Hermes manner: functions as JSON lines, calls between tags, results as turns of their own.
+TOOL_TEMPLATE = """\
+{%- if tools %}<|im_start|>functions
+{% for tool in tools %}{{ tool.function | tojson }}
+{% endfor %}<|im_end|>
+{% endif %}
+{%- for m in messages %}<|im_start|>{{ 'result ' ~ m.tool_call_id if m.role == 'tool' else m.role }}
+{{ m.content }}
+{%- for call in m.tool_calls or [] %}
+<tool_call>
+{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>
+{%- endfor %}<|im_end|>
+{% endfor %}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
 
 
 _PLAIN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}

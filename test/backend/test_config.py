@@ -69,6 +69,7 @@ def test_paths_are_relative_to_the_catalog(tmp_path: Path) -> None:
         (ROW.replace('"folder"', '"ftp"'), "ftp"),
         (ROW.replace('id = "m"', 'id = "../m"'), "plain name"),
         (ROW + "surprise = 1\n", "surprise"),
+        (ROW + 'tool_call_format = "xml"\n', "tool_call_format must be hermes"),
     ],
 )
 def test_broken_catalogs_say_what_is_wrong(tmp_path: Path, text: str, word: str) -> None:

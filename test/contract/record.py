@@ -1,5 +1,6 @@
 """Records the contract's samples from a running backend: `python test/contract/record.py http://127.0.0.1:8788` (secret in ATTUNE_BACKEND_SECRET).
 
+With the name of a model that can call tools behind the address, it records the samples with tool calls, and nothing else.
 Both sides parse what this writes in their tests, so a change of the contract shows up as a change of these files.
 """
 
@@ -23,6 +24,30 @@ CHAT: dict[str, Any] = {
     "temperature": 0.0,
 }
 CITY = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"], "additionalProperties": False}
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "The weather of a city.",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"enum": ["Paris", "Oslo"]}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+                "required": ["city", "days"],
+                "additionalProperties": False,
+            },
+            "strict": True,
+        },
+    }
+]
+CALLS = [{"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris", "days": 1}'}}]
+RESULTS = [{"role": "assistant", "content": "", "tool_calls": CALLS}, {"role": "tool", "content": "Sunny.", "tool_call_id": "call_1"}]
+WITH_TOOLS: dict[str, Any] = {**CHAT, "messages": [*QUESTION, *RESULTS], "tools": TOOLS, "tool_choice": "required", "max_tokens": 400}
+TOOL_CASES: dict[str, tuple[str, str, dict[str, Any] | None]] = {
+    "chat-tools": ("POST", "/internal/chat", {**WITH_TOOLS, "tool_name": "get_weather"}),
+    "chat-stream-tools": ("POST", "/internal/chat", {**WITH_TOOLS, "stream": True, "include_usage": True, "parallel_tool_calls": False}),
+    "error-tool-call-id": ("POST", "/internal/chat", {**WITH_TOOLS, "messages": [*QUESTION, RESULTS[1]]}),
+}
 CASES: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "chat-answer": ("POST", "/internal/chat", CHAT),
     "chat-two-choices": ("POST", "/internal/chat", {**CHAT, "n": 2, "temperature": 1.0, "seed": 7, "max_tokens": 5}),
@@ -43,6 +68,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "error-model-not-found": ("POST", "/internal/chat", {**CHAT, "model": "gpt-7"}),
     "error-response-format": ("POST", "/internal/chat", {**CHAT, "response_format": {"type": "json_schema", "json_schema": {"type": "nonsense"}}}),
     "error-invalid-value": ("POST", "/internal/chat", {**CHAT, "temperature": 9.0}),
+    "error-tools": ("POST", "/internal/chat", {**CHAT, "tools": TOOLS}),
     "error-unknown-parameter": ("POST", "/internal/chat", {**CHAT, "surprise": 1}),
     "error-missing-parameter": ("POST", "/internal/tokenize", {"text": "a"}),
 }
@@ -51,8 +77,9 @@ KEPT_HEADERS = ("content-type", "cache-control", "retry-after", "x-accel-bufferi
 
 def main() -> int:
     base_url = sys.argv[1].rstrip("/")
-    for name, (method, path, body) in CASES.items():
-        sample = _record(base_url, name, method, path, body)
+    tool_model = sys.argv[2] if len(sys.argv) > 2 else None
+    for name, (method, path, body) in (CASES if tool_model is None else TOOL_CASES).items():
+        sample = _record(base_url, name, method, path, body if tool_model is None else {**(body or {}), "model": tool_model})
         (FOLDER / f"{name}.json").write_text(json.dumps(sample, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{name}: {sample['status']}")
     return 0

@@ -49,11 +49,20 @@ describe('a refusal', () => {
   });
 
   it('of a parameter that would change the answer names it', async () => {
-    const tools = [{ type: 'function', function: { name: 'f', parameters: {} } }];
-    expect(await errorOf(await post(product, CHAT, ask('hi', { tools })))).toMatchObject({
+    expect(await errorOf(await post(product, CHAT, ask('hi', { functions: [] })))).toMatchObject({
       status: 400,
-      param: 'tools',
+      code: 'unsupported_parameter',
+      param: 'functions',
     });
+  });
+
+  it('of tools for a model that has none says so, streamed or not', async () => {
+    const tools = [{ type: 'function', function: { name: 'f', parameters: {} } }];
+    for (const stream of [false, true]) {
+      const error = await errorOf(await post(product, CHAT, ask('hi', { tools, stream })));
+      expect(error).toMatchObject({ status: 400, code: 'unsupported_value', param: 'tools' });
+      expect(error.message).toContain(`${MODEL} cannot call tools`);
+    }
   });
 
   it('of a path that OpenAI has and Attune has not says so', async () => {

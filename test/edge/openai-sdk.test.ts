@@ -26,6 +26,28 @@ async function makeClient(apiKey?: string) {
 
 const params = { model: 'fake', messages: [{ role: 'user' as const, content: 'Hello' }] };
 
+const weather = {
+  type: 'function' as const,
+  function: {
+    name: 'get_weather',
+    description: 'The weather of a city.',
+    parameters: { type: 'object', properties: { city: { type: 'string' }, days: { type: 'integer' } } },
+  },
+};
+const clock = {
+  type: 'function' as const,
+  function: { name: 'clock', description: 'The time.', parameters: { type: 'object', properties: {} } },
+};
+
+/** A tool as `runTools` takes it: it notes what it was called with. */
+function running(tool: typeof weather | typeof clock, seen: unknown[]) {
+  const note = (args: object) => {
+    seen.push(args);
+    return 'done';
+  };
+  return { ...tool, function: { ...tool.function, parse: JSON.parse, function: note } };
+}
+
 describe('the OpenAI SDK', () => {
   it('reads a whole answer and its request id', async () => {
     const { client } = await makeClient();
@@ -50,6 +72,30 @@ describe('the OpenAI SDK', () => {
     expect(text).toBe('Hello é world');
     const helper = client.chat.completions.stream({ ...params, stream_options: { include_usage: true } });
     expect((await helper.finalChatCompletion()).usage?.total_tokens).toBe(5);
+  });
+
+  it('reads calls whole and streamed, runs the functions and sends their results back', async () => {
+    const { client, paths } = await makeClient();
+    const calling = { ...params, model: 'tools', tools: [weather, clock] };
+    const answer = await client.chat.completions.create(calling);
+    expect(answer.choices[0]?.finish_reason).toBe('tool_calls');
+    const helper = client.chat.completions.stream({ ...calling, stream_options: { include_usage: true } });
+    const { choices } = await helper.finalChatCompletion();
+    expect(choices[0]?.message).toMatchObject({
+      content: null,
+      tool_calls: answer.choices[0]?.message.tool_calls ?? [],
+    });
+    const seen: unknown[] = [];
+    for (const stream of [true, false]) {
+      const run = { ...calling, tools: [running(weather, seen), running(clock, seen)] };
+      const runner = stream
+        ? client.chat.completions.runTools({ ...run, stream })
+        : client.chat.completions.runTools(run);
+      expect(await runner.finalContent()).toBe('Hello é world');
+    }
+    const once = [{ city: 'Paris', days: 1 }, {}];
+    expect(seen).toEqual([...once, ...once]);
+    expect(paths).toHaveLength(6);
   });
 
   it('throws when a stream is cut', async () => {

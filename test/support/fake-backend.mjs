@@ -21,6 +21,16 @@ const USAGE = {
   completion_tokens_details: { reasoning_tokens: 0 },
 };
 
+/** What the model `tools` calls. */
+const CALLS = [
+  {
+    id: 'call_1',
+    type: 'function',
+    function: { name: 'get_weather', arguments: '{"city": "Paris", "days": 1}' },
+  },
+  { id: 'call_2', type: 'function', function: { name: 'clock', arguments: '{}' } },
+];
+
 const WORDS = ['Hel', 'lo é', ' world'];
 
 /** Starts it; `calls` remembers every call by request id, and when its caller went away. */
@@ -97,9 +107,19 @@ async function chat(body, response, id) {
       return json(response, 200, { ...completion(body), debug: 'secret traceback' });
     case 'hang':
       return undefined;
+    case 'no-tools': {
+      const message = 'no-tools cannot call tools. Models that can: tools.';
+      return fail(response, id, 400, 'unsupported_value', message, 'tools');
+    }
     case 'late-refusal':
       await sleep(700);
       return fail(response, id, 404, 'model_not_found', 'The model does not exist.', 'model');
+    case 'tools':
+      // The first turn calls, the turn after the results is text.
+      if (body.messages.at(-1).role !== 'tool') {
+        return body.stream ? streamCalls(body, response) : json(response, 200, calling(body));
+      }
+    // falls through
     default:
       return body.stream ? stream(body, response) : json(response, 200, completion(body));
   }
@@ -165,6 +185,33 @@ async function stream(body, response) {
   if (body.include_usage) send({ ...chunk(body, {}), choices: [], usage: USAGE });
   if (body.model !== 'done-without-finish') send('data: [DONE]\n\n');
   return response.end();
+}
+
+/** Two calls, the arguments of the first one in pieces. */
+function streamCalls(body, response) {
+  response.writeHead(200, { 'content-type': 'text/event-stream' });
+  const [first, second] = CALLS;
+  const pieces = [
+    { index: 0, ...first, function: { name: first.function.name, arguments: '' } },
+    ...first.function.arguments.split(' ').map((text, at) => ({
+      index: 0,
+      function: { arguments: at === 0 ? text : ` ${text}` },
+    })),
+    { index: 1, ...second },
+  ];
+  const chunks = [
+    chunk(body, { role: 'assistant', content: null }),
+    ...pieces.map((piece) => chunk(body, { tool_calls: [piece] })),
+    chunk(body, {}, 'tool_calls'),
+    ...(body.include_usage ? [{ ...chunk(body, {}), choices: [], usage: USAGE }] : []),
+  ];
+  response.end(`${chunks.map((value) => `data: ${JSON.stringify(value)}\n\n`).join('')}data: [DONE]\n\n`);
+}
+
+function calling(body) {
+  const message = { role: 'assistant', content: null, refusal: null, tool_calls: CALLS };
+  const choice = { index: 0, message, logprobs: null, finish_reason: 'tool_calls' };
+  return { ...completion(body), choices: [choice] };
 }
 
 function chunk({ id, created, model }, delta, finishReason = null) {

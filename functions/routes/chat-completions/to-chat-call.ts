@@ -2,6 +2,7 @@
 import { toPlainMessage } from '../../schemas/chat-message';
 import type { CreateChatCompletion } from '../../schemas/create-chat-completion';
 import { toPlainFormat } from '../../schemas/response-format';
+import { toPlainTools } from '../../schemas/tool';
 import type { ChatCall } from '../../services/backend';
 
 /** What the body does not say: the answer's name and time, and whose request it is. */
@@ -31,6 +32,8 @@ export function toChatCall(body: CreateChatCompletion, { id, created, projectId 
     logit_bias: body.logit_bias ?? {},
     include_usage: body.stream_options?.include_usage ?? false,
     response_format: toPlainFormat(body.response_format),
+    ...toPlainTools(body.tools ?? [], body.tool_choice),
+    parallel_tool_calls: body.parallel_tool_calls ?? true,
     tenant: projectId,
     end_user: body.user ?? '',
   };

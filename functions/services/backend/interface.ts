@@ -1,8 +1,10 @@
 // What the edge asks of a backend, whichever driver answers.
 import type { ChatCompletion } from '../../schemas/chat-completion';
+import type { PlainMessage } from '../../schemas/chat-message';
 import type { ModelInfo } from '../../schemas/model';
 import type { PlainResponseFormat } from '../../schemas/response-format';
 import type { TokenCount } from '../../schemas/tokenization';
+import type { PlainTools } from '../../schemas/tool';
 
 /** What goes with every call: who asks, how long there is, and the signal of a caller who left. */
 export interface BackendCall {
@@ -12,13 +14,8 @@ export interface BackendCall {
   signal: AbortSignal;
 }
 
-interface PlainMessage {
-  role: string;
-  content: string;
-}
-
 /** The body of `/internal/chat`, without `stream`, which the method says. */
-export interface ChatCall {
+export interface ChatCall extends PlainTools {
   id: string;
   created: number;
   model: string;
@@ -36,6 +33,7 @@ export interface ChatCall {
   logit_bias: Record<string, number>;
   include_usage: boolean;
   response_format: PlainResponseFormat;
+  parallel_tool_calls: boolean;
   /** Tenants take turns; cached prompts are shared within a tenant's end user only. */
   tenant: string;
   end_user: string;

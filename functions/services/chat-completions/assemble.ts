@@ -1,8 +1,10 @@
 // Puts the chunks of a stream together into the answer that would have come without streaming.
 import type { ChatCompletion, ChatCompletionChunk } from '../../schemas/chat-completion';
+import type { ToolCall } from '../../schemas/tool-call';
 
 type Choice = ChatCompletion['choices'][number];
 type ChunkChoice = ChatCompletionChunk['choices'][number];
+type ToolCallPiece = NonNullable<ChunkChoice['delta']['tool_calls']>[number];
 
 export class ChatCompletionAssembler {
   readonly #choices = new Map<number, Omit<Choice, 'finish_reason'> & { finish_reason?: string }>();
@@ -35,10 +37,12 @@ export class ChatCompletionAssembler {
   #addChoice({ index, delta, logprobs, finish_reason }: ChunkChoice): void {
     const choice = this.#choices.get(index) ?? {
       index,
-      message: { role: 'assistant' as const, content: '', refusal: null },
+      message: { role: 'assistant' as const, content: null, refusal: null },
       logprobs: null,
     };
-    choice.message.content += delta.content ?? '';
+    const { message } = choice;
+    if (typeof delta.content === 'string') message.content = (message.content ?? '') + delta.content;
+    for (const piece of delta.tool_calls ?? []) addPiece((message.tool_calls ??= []), piece);
     if (logprobs) {
       choice.logprobs ??= { content: [] };
       choice.logprobs.content.push(...logprobs.content);
@@ -46,6 +50,14 @@ export class ChatCompletionAssembler {
     if (finish_reason) choice.finish_reason = finish_reason;
     this.#choices.set(index, choice);
   }
+}
+
+/** A piece with an id begins a call; the others go on with the call of their index. */
+function addPiece(calls: ToolCall[], { index, id = '', function: piece }: ToolCallPiece): void {
+  const call = calls[index];
+  if (call !== undefined) call.function.arguments += piece.arguments;
+  else
+    calls[index] = { id, type: 'function', function: { name: piece.name ?? '', arguments: piece.arguments } };
 }
 
 function isFinished(choice: object): choice is Choice {

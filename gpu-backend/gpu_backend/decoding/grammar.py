@@ -20,10 +20,10 @@ from gpu_backend.core import GrammarError
 from gpu_backend.tokenizer import Tokenizer
 
 MAX_GRAMMAR_BYTES = 64 * 1024
-_MAX_DEPTH = 64
+MAX_DEPTH = 64
 _MAX_COMPILED = 64
 # Compact JSON with the spaces people write: a small model that may put white space anywhere can go on doing so for ever.
-_JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 def json_grammar(schema: dict[str, Any]) -> str:
@@ -31,9 +31,9 @@ def json_grammar(schema: dict[str, Any]) -> str:
     text = json.dumps(schema)
     if len(text) > MAX_GRAMMAR_BYTES:
         raise GrammarError(f"the schema is larger than {MAX_GRAMMAR_BYTES} bytes")
-    if _depth(schema) > _MAX_DEPTH:
-        raise GrammarError(f"the schema is nested deeper than {_MAX_DEPTH} levels")
-    return LLMatcher.grammar_from_json_schema(text, overrides=_JSON_STYLE)
+    if depth_of(schema) > MAX_DEPTH:
+        raise GrammarError(f"the schema is nested deeper than {MAX_DEPTH} levels")
+    return LLMatcher.grammar_from_json_schema(text, overrides=JSON_STYLE)
 
 
 def regex_grammar(pattern: str) -> str:
@@ -52,25 +52,31 @@ def choice_grammar(choices: Iterable[str]) -> str:
 
 
 class GrammarState:
-    """Where one choice stands in its grammar."""
+    """Where one choice stands in its grammar, which begins with the token `trigger` when there is one: until that comes, anything goes."""
 
-    def __init__(self, matcher: LLMatcher, vocab_size: int) -> None:
+    def __init__(self, matcher: LLMatcher, vocab_size: int, trigger: int | None = None) -> None:
         self._matcher = matcher
         self._vocab_size = vocab_size
+        self._awaited = trigger
 
     @property
     def is_finished(self) -> bool:
         """Nothing may follow: the text is complete."""
-        return bool(self._matcher.is_stopped())
+        return self._awaited is None and bool(self._matcher.is_stopped())
 
     def mask(self, logits_V: Tensor) -> Tensor:
-        """The same logits with -inf where a token would break the grammar. Raises GrammarError when the grammar's limits are used up."""
+        """A copy of the logits with -inf where a token would break the grammar. Raises GrammarError when the grammar's limits are used up."""
+        if self._awaited is not None:
+            return logits_V.clone()
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         self._check()
         is_allowed = torch.from_numpy(np.unpackbits(bits, bitorder="little")[: self._vocab_size].astype(bool))
         return logits_V.masked_fill(~is_allowed.to(logits_V.device), float("-inf"))
 
     def consume(self, token_id: int) -> None:
+        if self._awaited not in (None, token_id):
+            return
+        self._awaited = None
         self._matcher.consume_token(token_id)
         self._check()
 
@@ -90,7 +96,7 @@ class GrammarCompiler:
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
 
-    def start(self, grammar: str) -> GrammarState:
+    def start(self, grammar: str, trigger: int | None = None) -> GrammarState:
         """A fresh state. Raises GrammarError with the reason when the grammar does not compile."""
         with self._lock:
             matcher = self._compiled.get(grammar)
@@ -104,7 +110,7 @@ class GrammarCompiler:
                 self._compiled[grammar] = matcher
                 if len(self._compiled) > _MAX_COMPILED:
                     self._compiled.popitem(last=False)
-        return GrammarState(matcher.deep_copy(), self._vocab_size)
+        return GrammarState(matcher.deep_copy(), self._vocab_size, trigger)
 
 
 class _Vocabulary:
@@ -125,8 +131,8 @@ class _Vocabulary:
         return self._tokenizer.encode_text(text.decode("utf-8", errors="replace") if isinstance(text, bytes) else text)
 
 
-def _depth(value: Any) -> int:
-    """Levels of nesting, without recursion: the schema may be deeper than the stack."""
+def depth_of(value: Any) -> int:
+    """Levels of nesting, without recursion: the value may be deeper than the stack."""
     deepest, stack = 0, [(value, 1)]
     while stack:
         item, level = stack.pop()

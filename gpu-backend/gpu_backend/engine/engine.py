@@ -111,7 +111,7 @@ class Engine:
             self._count_requests()
 
     def _new_output(self, sequence: Sequence, params: SamplingParams) -> ChoiceOutput:
-        state = self._grammars.start(params.grammar) if params.grammar is not None and self._grammars is not None else None
+        state = self._grammars.start(params.grammar, params.grammar_trigger) if params.grammar is not None and self._grammars is not None else None
         return ChoiceOutput(params, sequence.choice, self._tokenizer, self._end_token_ids, state)
 
     def cancel(self, request_id: str) -> bool:
@@ -174,7 +174,7 @@ class Engine:
             if request_id not in self._live:
                 continue
             if reading.error is not None:
-                events.append(self._fail(request_id, "unsupported_value", f"response_format: {reading.error}."))
+                events.append(self._fail(request_id, "unsupported_value", f"{_subject_of(sequence.request)}: {reading.error}."))
                 continue
             if reading.token_id is not None:
                 sequence.token_ids.append(reading.token_id)
@@ -237,3 +237,9 @@ class Engine:
             return 5
         span = max(self._clock() - self._finish_times[0], 1e-3)
         return min(60, max(1, round(len(self._live) * span / len(self._finish_times))))
+
+
+def _subject_of(request: Request) -> str:
+    """What a caller wrote to get the grammar that its answer could not follow."""
+    task = request.task
+    return "tools" if isinstance(task, SamplingParams) and task.tool_call_tokens is not None else "response_format"

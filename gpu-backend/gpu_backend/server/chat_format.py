@@ -1,11 +1,12 @@
-"""OpenAI's chat objects: the whole answer, and the chunks of a stream."""
+"""OpenAI's chat objects: the whole answer, and the chunks of a stream, with the calls that they make."""
 
 from __future__ import annotations
 
 import json
+import secrets
 from typing import TYPE_CHECKING, Any
 
-from gpu_backend.core import Delta, TokenLogprob, Usage
+from gpu_backend.core import CallDelta, Delta, TokenLogprob, Usage
 from gpu_backend.server.schemas import ChatRequest
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ class ChatFormat:
         self._body = body
         self._tokenizer = model.tokenizer
         self._fingerprint = f"fp_{model.revision}"
-        self._started: set[int] = set()
+        # How an answer without text is written: a caller who gave tools expects null where there are only calls.
+        self._nothing = None if body.tools else ""
 
     def whole(self, deltas: list[Delta], usage: Usage) -> dict[str, Any]:
         """The `chat.completion` object."""
@@ -27,25 +29,26 @@ class ChatFormat:
         for index in range(self._body.n):
             own = [delta for delta in deltas if delta.choice == index]
             logprobs = [item for delta in own for item in delta.logprobs]
-            choices.append(
-                {
-                    "index": index,
-                    "message": {"role": "assistant", "content": "".join(delta.text for delta in own), "refusal": None},
-                    "logprobs": self._logprobs(logprobs),
-                    "finish_reason": own[-1].finish_reason,
-                }
-            )
+            choices.append({"index": index, "message": self._message(own), "logprobs": self._logprobs(logprobs), "finish_reason": own[-1].finish_reason})
         return {**self._head("chat.completion"), "choices": choices, "usage": usage_object(usage)}
+
+    def _message(self, own: list[Delta]) -> dict[str, Any]:
+        calls = _calls([delta.call for delta in own if delta.call is not None])
+        content = "".join(delta.text for delta in own) or self._nothing
+        return {"role": "assistant", "content": content, "refusal": None, **({"tool_calls": calls} if calls else {})}
 
     def opening(self) -> bytes:
         """The role chunk of every choice, sent on admission so that a caller sees at once that work began."""
-        return b"".join(self._choice(index, {"role": "assistant", "content": ""}) for index in range(self._body.n))
+        return b"".join(self._choice(index, {"role": "assistant", "content": self._nothing}) for index in range(self._body.n))
 
     def chunk(self, delta: Delta) -> bytes:
-        """Text, and in a chunk of its own the finish reason."""
+        """Text or a piece of a call, and in a chunk of its own the finish reason."""
         parts = []
-        if delta.text or delta.logprobs:
-            parts.append(self._choice(delta.choice, {"content": delta.text}, logprobs=self._logprobs(delta.logprobs)))
+        logprobs = self._logprobs(delta.logprobs)
+        if delta.call is not None:
+            parts.append(self._choice(delta.choice, {"tool_calls": [_call_piece(delta.call)]}, logprobs=logprobs))
+        elif delta.text or delta.logprobs:
+            parts.append(self._choice(delta.choice, {"content": delta.text or self._nothing}, logprobs=logprobs))
         if delta.finish_reason is not None:
             parts.append(self._choice(delta.choice, {}, finish_reason=delta.finish_reason))
         return b"".join(parts)
@@ -55,7 +58,7 @@ class ChatFormat:
         final = sse({**self._head("chat.completion.chunk"), "choices": [], "usage": usage_object(usage)}) if self._body.include_usage else b""
         return final + b"data: [DONE]\n\n"
 
-    def _choice(self, index: int, delta: dict[str, str], *, logprobs: Any = None, finish_reason: str | None = None) -> bytes:
+    def _choice(self, index: int, delta: dict[str, Any], *, logprobs: Any = None, finish_reason: str | None = None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         chunk = {**self._head("chat.completion.chunk"), "choices": [choice]}
         if self._body.include_usage:
@@ -76,6 +79,24 @@ class ChatFormat:
     def _token(self, token_id: int, logprob: float) -> dict[str, Any]:
         # JSON has no -infinity; OpenAI writes -9999.0 for it.
         return {"token": self._tokenizer.token_text(token_id), "logprob": max(logprob, -9999.0), "bytes": list(self._tokenizer.token_bytes(token_id))}
+
+
+def _calls(pieces: list[CallDelta]) -> list[dict[str, Any]]:
+    calls: list[dict[str, Any]] = []
+    for piece in pieces:
+        if piece.name is None:
+            calls[-1]["function"]["arguments"] += piece.arguments
+        else:
+            calls.append({key: value for key, value in _call_piece(piece).items() if key != "index"})
+    return calls
+
+
+def _call_piece(piece: CallDelta) -> dict[str, Any]:
+    """As a stream writes it: id, type and name come with the first piece only."""
+    if piece.name is None:
+        return {"index": piece.index, "function": {"arguments": piece.arguments}}
+    function = {"name": piece.name, "arguments": piece.arguments}
+    return {"index": piece.index, "id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function}
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from gpu_backend.chat_template import TemplateRefusedError
+from gpu_backend.server.conversation import to_template_messages
 from gpu_backend.server.errors import BackendError
 from gpu_backend.server.schemas import Message
 
@@ -13,14 +15,17 @@ if TYPE_CHECKING:
     from gpu_backend.server.served_model import ServedModel
 
 
-async def encode_messages(model: ServedModel, messages: list[Message]) -> list[int]:
-    """Raises context_length_exceeded at once when the bytes alone prove it, unsupported_value when the template refuses."""
+async def encode_messages(model: ServedModel, messages: list[Message], tools: list[dict[str, Any]] | None = None) -> list[int]:
+    """`tools` as the template expects them. Raises context_length_exceeded at once when the bytes alone prove it, unsupported_value when the template
+    refuses, invalid_value when calls and their results do not belong together."""
     template = model.template
     if template is None:
         raise BackendError("unsupported_value", f"{model.spec.id} has no chat template, so it cannot chat.", param="model")
-    _refuse_by_bytes(model, sum(_num_bytes(message.content, f"messages[{index}].content") for index, message in enumerate(messages)), "messages")
+    written = to_template_messages(messages)
+    num_bytes = sum(_num_bytes_of(message, f"messages[{index}]") for index, message in enumerate(written))
+    _refuse_by_bytes(model, num_bytes + (_num_bytes(_json(tools), "tools") if tools else 0), "messages")
     try:
-        return await asyncio.to_thread(template.encode, [message.model_dump() for message in messages])
+        return await asyncio.to_thread(template.encode, written, tools=tools or [])
     except TemplateRefusedError as error:
         raise BackendError("unsupported_value", str(error), param="messages") from error
 
@@ -46,6 +51,17 @@ def _refuse_by_bytes(model: ServedModel, num_bytes: int, param: str) -> None:
     if at_least >= model.context_length:
         message = f"This model's context holds {model.context_length} tokens; {num_bytes} bytes take more than that. Shorten the messages."
         raise BackendError("context_length_exceeded", message, param=param)
+
+
+def _num_bytes_of(message: dict[str, Any], path: str) -> int:
+    num_bytes = _num_bytes(message["content"], f"{path}.content")
+    if "tool_calls" in message:
+        num_bytes += _num_bytes(_json([call["function"] for call in message["tool_calls"]]), f"{path}.tool_calls")
+    return num_bytes
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _num_bytes(text: str, param: str) -> int:

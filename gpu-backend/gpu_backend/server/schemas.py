@@ -13,9 +13,38 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+CallId = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class CalledFunction(StrictModel):
+    name: FunctionName
+    arguments: str
+
+
+class ToolCall(StrictModel):
+    id: CallId
+    type: Literal["function"]
+    function: CalledFunction
+
+
 class Message(StrictModel):
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str
+    tool_calls: Annotated[list[ToolCall], Field(max_length=128)] = []
+    tool_call_id: CallId | None = None
+
+
+class ToolFunction(StrictModel):
+    name: FunctionName
+    description: Annotated[str, Field(max_length=16_384)] | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool = False
+
+
+class Tool(StrictModel):
+    type: Literal["function"]
+    function: ToolFunction
 
 
 class JsonObjectFormat(StrictModel):
@@ -62,6 +91,10 @@ class ChatRequest(StrictModel):
     stream: bool = False
     include_usage: bool = False
     response_format: ResponseFormat | None = None
+    tools: Annotated[list[Tool], Field(max_length=128)] = []
+    tool_choice: Literal["none", "auto", "required"] = "auto"
+    tool_name: FunctionName | None = None
+    parallel_tool_calls: bool = True
     tenant: Annotated[str, Field(max_length=128)] = ""
     end_user: Annotated[str, Field(max_length=512)] = ""
     priority: Annotated[int, Field(ge=-4, le=4)] = 0

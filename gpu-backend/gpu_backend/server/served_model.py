@@ -15,6 +15,7 @@ from gpu_backend.chat_template import ChatTemplate, special_names
 from gpu_backend.config import ConfigError, EngineConfig, ModelSpec
 from gpu_backend.core import Request, SamplingParams
 from gpu_backend.decoding.grammar import GrammarCompiler
+from gpu_backend.decoding.tool_calls import TAGS
 from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
@@ -35,6 +36,12 @@ class ServedModel:
     template: ChatTemplate | None
     engine: Engine
     grammars: GrammarCompiler
+    tool_call_tokens: tuple[int, int] | None = None
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What its row declares, and `tools` where it can call them."""
+        return (*self.spec.capabilities, *(() if self.tool_call_tokens is None else ("tools",)))
 
 
 def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, metrics: EngineMetrics) -> ServedModel:
@@ -47,6 +54,7 @@ def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, m
     native = load_native(models_dir / ".native") if can_use_native else None
     model = load_causal_lm(path, dtype=dtype, device=device, native=native)
     tokenizer, template, end_ids = load_texts(path)
+    tool_call_tokens = find_tool_call_tokens(spec, tokenizer, template)
     context_length = model.config.max_positions
     if config.kv_cache_tokens < context_length:
         raise ConfigError(f"kv_cache_tokens ({config.kv_cache_tokens}) must hold at least one full context of {spec.id} ({context_length})")
@@ -63,7 +71,19 @@ def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, m
             "native": model.fused is not None,
         },
     )
-    return ServedModel(spec, _revision(spec, path), context_length, tokenizer, template, engine, grammars)
+    return ServedModel(spec, _revision(spec, path), context_length, tokenizer, template, engine, grammars, tool_call_tokens)
+
+
+def find_tool_call_tokens(spec: ModelSpec, tokenizer: Tokenizer, template: ChatTemplate | None) -> tuple[int, int] | None:
+    """Ids of the two tags around a call; None for a model without tools. Raises ConfigError when the model cannot do what its row says."""
+    if spec.tool_call_format is None:
+        return None
+    if template is None or not template.takes_tools:
+        raise ConfigError(f"models.toml: {spec.id}: tool_call_format needs a chat template that renders `tools`")
+    missing = [tag for tag in TAGS if tag not in tokenizer.control_ids]
+    if missing:
+        raise ConfigError(f"models.toml: {spec.id}: tool_call_format 'hermes' needs the tokens {' and '.join(missing)}, which its tokenizer lacks")
+    return tokenizer.control_ids[TAGS[0]], tokenizer.control_ids[TAGS[1]]
 
 
 def warm_up(engine: Engine) -> None:

@@ -37,3 +37,8 @@ def model_for(request: Request, model_id: str) -> tuple[ServedModel, AsyncEngine
         known = ", ".join(sorted(state.models))
         raise BackendError("model_not_found", f"The model {model_id[:128]!r} does not exist. Available: {known}.", param="model")
     return state.models[model_id]
+
+
+def models_with_tools(request: Request) -> list[str]:
+    state: ServerState = request.app.state.server
+    return sorted(name for name, (model, _) in state.models.items() if model.tool_call_tokens is not None)

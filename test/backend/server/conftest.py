@@ -21,8 +21,8 @@ from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
 from gpu_backend.server.app import create_app
-from gpu_backend.server.served_model import ServedModel
-from support import byte_tokenizer, tiny_model
+from gpu_backend.server.served_model import ServedModel, find_tool_call_tokens
+from support import TOOL_CONTROL, TOOL_TEMPLATE, byte_tokenizer, tiny_model
 
 SECRET = "a secret of the tests"
 TEMPLATE = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}<|start|>"
@@ -39,6 +39,29 @@ def tiny_served_model(registry: CollectorRegistry, **limits: int) -> ServedModel
         id="tiny", source="folder", capabilities=("chat",), languages=("en",), license="apache-2.0", owned_by="tests", created=1, path=".", base_folder=Path()
     )
     return ServedModel(spec, "rev1", 512, tokenizer, ChatTemplate(TEMPLATE, tokenizer, {}), engine, grammars)
+
+
+def tiny_tool_model(registry: CollectorRegistry) -> ServedModel:
+    """The same with tools: tags as tokens, a template that renders functions, an end token; context 2048."""
+    config = EngineConfig(max_num_sequences=4, kv_cache_tokens=8192, max_num_waiting=32)
+    tokenizer = byte_tokenizer(TOOL_CONTROL)
+    end = tokenizer.control_ids["<|im_end|>"]
+    model = tiny_model(vocab_size=tokenizer.vocab_size, max_position_embeddings=2048)
+    grammars = GrammarCompiler(tokenizer, tokenizer.vocab_size, [end])
+    engine = Engine("tiny-tools", ModelRunner(model, config), tokenizer, config, (end,), EngineMetrics(registry), grammars)
+    spec = ModelSpec(
+        id="tiny-tools",
+        source="folder",
+        capabilities=("chat",),
+        languages=("en",),
+        license="apache-2.0",
+        owned_by="tests",
+        created=1,
+        path=".",
+        tool_call_format="hermes",
+    )
+    template = ChatTemplate(TOOL_TEMPLATE, tokenizer, {})
+    return ServedModel(spec, "rev1", 2048, tokenizer, template, engine, grammars, find_tool_call_tokens(spec, tokenizer, template))
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from gpu_backend.server.prompts import check_length, encode_messages
 from gpu_backend.server.response_format import to_grammar
 from gpu_backend.server.schemas import ChatRequest
 from gpu_backend.server.state import model_for
+from gpu_backend.server.tools import AnswerForm, plan_tools, require_tools, to_answer_form
 
 if TYPE_CHECKING:
     from gpu_backend.engine.async_engine import AsyncEngine, RequestStream
@@ -36,9 +37,12 @@ _MAX_DEADLINE_MS = 24 * 3600 * 1000
 async def create_chat(request: Request, body: ChatRequest) -> Response:
     deadline_s = _deadline_of(request)
     model, engine = model_for(request, body.model)
-    prompt_ids = await encode_messages(model, body.messages)
+    require_tools(request, model, body.messages, has_tools=bool(body.tools))
+    plan = plan_tools(model, body)
+    prompt_ids = await encode_messages(model, body.messages, None if plan is None else plan.shown)
     max_tokens = check_length(model, len(prompt_ids), body.max_tokens)
-    sampling = _sampling(body, model, max_tokens, await to_grammar(model, body.response_format))
+    form = await to_answer_form(model, plan, await to_grammar(model, body.response_format))
+    sampling = _sampling(body, model, max_tokens, form)
     engine_request = EngineRequest(
         id=body.id,
         prompt_ids=tuple(prompt_ids),
@@ -130,7 +134,7 @@ def _cache_salt(tenant: str, end_user: str) -> bytes:
     return hashlib.blake2b(json.dumps([tenant, end_user]).encode(), digest_size=16).digest()
 
 
-def _sampling(body: ChatRequest, model: ServedModel, max_tokens: int, grammar: str | None) -> SamplingParams:
+def _sampling(body: ChatRequest, model: ServedModel, max_tokens: int, form: AnswerForm) -> SamplingParams:
     bias = {}
     for key, value in body.logit_bias.items():
         if not key.isascii() or not key.isdigit() or len(key) > 9 or int(key) >= model.tokenizer.vocab_size:
@@ -148,5 +152,7 @@ def _sampling(body: ChatRequest, model: ServedModel, max_tokens: int, grammar: s
         logit_bias=bias,
         logprobs=body.logprobs,
         top_logprobs=body.top_logprobs,
-        grammar=grammar,
+        grammar=form.grammar,
+        grammar_trigger=form.trigger,
+        tool_call_tokens=form.tool_call_tokens,
     )

@@ -24,7 +24,7 @@ async def list_models(request: Request) -> ModelList:
                 owned_by=model.spec.owned_by,
                 revision=model.revision,
                 context_length=model.context_length,
-                capabilities=model.spec.capabilities,
+                capabilities=model.capabilities,
                 languages=model.spec.languages,
                 license=model.spec.license,
                 shutdown_date=model.spec.shutdown_date,

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from gpu_backend.server.prompts import encode_messages, encode_text
 from gpu_backend.server.schemas import TokenizeAnswer, TokenizeRequest
 from gpu_backend.server.state import model_for
+from gpu_backend.server.tools import require_tools
 
 router = APIRouter()
 
@@ -15,6 +16,7 @@ router = APIRouter()
 async def create_tokenization(request: Request, body: TokenizeRequest) -> TokenizeAnswer:
     model, _ = model_for(request, body.model)
     if body.messages is not None:
+        require_tools(request, model, body.messages)
         ids = await encode_messages(model, body.messages)
     else:
         assert body.text is not None

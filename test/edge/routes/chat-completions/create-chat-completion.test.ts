@@ -47,6 +47,10 @@ const DEFAULTS = {
   presence_penalty: 0,
   logit_bias: {},
   include_usage: false,
+  tools: [],
+  tool_choice: 'auto',
+  tool_name: null,
+  parallel_tool_calls: true,
   stream: false,
 };
 
@@ -220,8 +224,7 @@ describe('400', () => {
     [withMessage({ role: 'user', content: 1 }), 'invalid_type', 'messages[0].content'],
     [withMessage({ role: 'user', content: [] }), 'invalid_value', 'messages[0].content'],
     [withMessage({ role: 'wizard', content: 'a' }), 'invalid_value', 'messages[0].role'],
-    [withMessage({ role: 'tool', content: 'a', tool_call_id: 'x' }), 'unsupported_value', 'messages[0].role'],
-    [withMessage({ ...user, tool_calls: [{}] }), 'unsupported_parameter', 'messages[0].tool_calls'],
+    [withMessage({ role: 'function', content: 'a', name: 'f' }), 'unsupported_value', 'messages[0].role'],
     [withMessage({ ...user, foo: 1 }), 'unknown_parameter', 'messages[0].foo'],
     [
       withPart({ type: 'image_url', image_url: { url: 'x' } }),
@@ -267,8 +270,6 @@ describe('400', () => {
       'invalid_value',
       'metadata',
     ],
-    [{ tools: [{ type: 'function' }] }, 'unsupported_parameter', 'tools'],
-    [{ tool_choice: 'required' }, 'unsupported_value', 'tool_choice'],
     [{ functions: [] }, 'unsupported_parameter', 'functions'],
     [{ reasoning_effort: 'high' }, 'unsupported_parameter', 'reasoning_effort'],
     [{ response_format: { type: 'xml' } }, 'unsupported_value', 'response_format.type'],
