@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from gpu_backend.core import Event, Failed, Finished, Request
 from gpu_backend.engine.engine import Engine
@@ -52,8 +53,31 @@ class AsyncEngine:
     def is_failing(self) -> bool:
         return self._engine.is_failing
 
+    @asynccontextmanager
+    async def holding(self, adapter_id: str | None) -> AsyncIterator[None]:
+        """Load an adapter in a thread and keep it loaded inside the block, so that `submit` there finds it and this loop never waits. Raises as `submit`."""
+        if adapter_id is None:
+            yield
+            return
+
+        def let_go(done: asyncio.Future[None]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                self._engine.unpin_adapter(adapter_id)
+
+        pinning = asyncio.ensure_future(asyncio.to_thread(self._engine.pin_adapter, adapter_id))
+        try:
+            await asyncio.shield(pinning)
+        except asyncio.CancelledError:
+            # The thread goes on, and ends with a pin that nobody else would let go.
+            pinning.add_done_callback(let_go)
+            raise
+        try:
+            yield
+        finally:
+            self._engine.unpin_adapter(adapter_id)
+
     def submit(self, request: Request) -> RequestStream:
-        """Admit a request. Raises EngineOverloadedError at once when the queue is full."""
+        """Admit a request. Raises what `Engine.add` raises, at once."""
         self._engine.add(request)
         # Not too late for the first event: events are dispatched on this loop, after this call.
         stream = self._streams[request.id] = RequestStream(self, request.id)

@@ -6,17 +6,20 @@ import torch
 from torch import Tensor
 
 from gpu_backend.config import EngineConfig
+from gpu_backend.engine.adapter_store import AdapterStore
 from gpu_backend.engine.scheduler import Plan
 from gpu_backend.engine.sequence import Sequence
 from gpu_backend.layers.batch import ForwardBatch, PromptSpan
+from gpu_backend.layers.lora import BatchAdapters, LoraAdapter
 from gpu_backend.models.causal_lm.model import CausalLM
 
 
 class ModelRunner:
-    """Owns the model and the pool of keys and values."""
+    """Owns the model, the pool of keys and values, and the adapters."""
 
-    def __init__(self, model: CausalLM, config: EngineConfig) -> None:
+    def __init__(self, model: CausalLM, config: EngineConfig, adapters: AdapterStore[LoraAdapter] | None = None) -> None:
         self.model = model
+        self.adapters = adapters
         self._block_size = config.kv_block_size
         self._cache = model.new_cache(num_blocks=config.num_kv_blocks, block_size=config.kv_block_size)
 
@@ -57,7 +60,18 @@ class ModelRunner:
             decode_blocks_BM=blocks_BM,
             decode_lengths_B=lengths_B,
             spans=tuple(spans),
+            adapters=self._adapters_of(plan),
         )
+
+    def _adapters_of(self, plan: Plan) -> BatchAdapters | None:
+        """Which rows of the flat batch have which adapter; every adapter in a plan is pinned."""
+        rows_of: dict[LoraAdapter, list[int]] = {}
+        first = 0
+        for sequence, length in plan.entries():
+            if self.adapters is not None and sequence.request.adapter is not None:
+                rows_of.setdefault(self.adapters.get(sequence.request.adapter), []).extend(range(first, first + length))
+            first += length
+        return BatchAdapters(rows_of, self.model.device) if rows_of else None
 
     def _decode_tables(self, decodes: list[Sequence]) -> tuple[Tensor, Tensor]:
         """Block table padded with block 0, and the number of positions of each sequence."""

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_backend.layers.lora import BatchAdapters
+
 
 @dataclass(frozen=True, slots=True)
 class PromptSpan:
@@ -25,7 +27,10 @@ class PromptSpan:
 
 @dataclass(frozen=True)
 class ForwardBatch:
-    """`decode_blocks_BM` is padded with block 0; `decode_lengths_B` says how many positions of it exist, the newest token included."""
+    """`decode_blocks_BM` is padded with block 0; `decode_lengths_B` says how many positions of it exist, the newest token included.
+
+    `adapters` is None when no row has one.
+    """
 
     token_ids_N: Tensor
     positions_N: Tensor
@@ -34,6 +39,7 @@ class ForwardBatch:
     decode_blocks_BM: Tensor | None
     decode_lengths_B: Tensor | None
     spans: tuple[PromptSpan, ...]
+    adapters: BatchAdapters | None = None
 
     @cached_property
     def row_blocks_NM(self) -> Tensor:

@@ -14,6 +14,7 @@ from gpu_backend.layers.attention import Attention
 from gpu_backend.layers.batch import ForwardBatch
 from gpu_backend.layers.kv_cache import PagedKVCache
 from gpu_backend.layers.linear import Linear
+from gpu_backend.layers.lora import adapted
 from gpu_backend.layers.mlp import SwiGLU
 from gpu_backend.layers.norm import RMSNorm
 from gpu_backend.models.causal_lm.config import CausalLMConfig
@@ -49,12 +50,13 @@ class DecoderLayer(nn.Module):
     def forward(self, x: Tensor, cache: PagedKVCache, index: int, batch: ForwardBatch) -> Tensor:
         """(N, hidden) -> (N, hidden), the residual stream in float32; keys and values of this step are written to `cache`."""
         config = self.config
-        qkv_NAD = self.qkv(self.attention_norm(x)).view(x.shape[0], -1, config.head_dim)
+        adapters = None if batch.adapters is None else batch.adapters.at(index)
+        qkv_NAD = adapted(self.qkv, self.attention_norm(x), "qkv", adapters).view(x.shape[0], -1, config.head_dim)
         if self.q_norm is not None and self.k_norm is not None:
-            q_NHD, k_NGD, v_NGD = (part.contiguous() for part in qkv_NAD.split((config.num_heads, config.num_kv_heads, config.num_kv_heads), dim=1))
+            q_NHD, k_NGD, v_NGD = (part.contiguous() for part in torch.split(qkv_NAD, [config.num_heads, config.num_kv_heads, config.num_kv_heads], dim=1))
             qkv_NAD = torch.cat((self.q_norm(q_NHD), self.k_norm(k_NGD), v_NGD), dim=1)
-        x, normed = self.mlp_norm.after_adding(x, self.output(self.attention(qkv_NAD, cache, index, batch)))
-        return x + self.mlp(normed)
+        x, normed = self.mlp_norm.after_adding(x, adapted(self.output, self.attention(qkv_NAD, cache, index, batch), "output", adapters))
+        return x + self.mlp(normed, adapters)
 
 
 class CausalLM(nn.Module):
