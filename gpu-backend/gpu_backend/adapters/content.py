@@ -6,7 +6,6 @@ The content of an adapter is one string of bytes: the length of `adapter_model.s
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import re
 import shutil
@@ -108,7 +107,7 @@ class IncomingAdapter:
             raise AdapterError(f"{CONFIG} has more than {MAX_CONFIG_BYTES} bytes")
 
     def commit(self, adapter_id: str) -> int:
-        """Put the adapter in its place, in place of what is there. -> bytes of its two files. Raises AdapterError unless its content has this hash."""
+        """Put the adapter in its place. -> bytes of its two files. Raises AdapterError unless its content has this hash."""
         self._weights.close()
         if len(self._length) < _LENGTH_BYTES or self._num_weights_missing > 0 or not self._config:
             raise AdapterError("the content ends early: it must be 8 bytes of length, the weights and the configuration")
@@ -116,19 +115,10 @@ class IncomingAdapter:
             raise AdapterError("the content does not have this hash")
         (self._folder / CONFIG).write_bytes(self._config)
         target = self._root / adapter_id
-        if target.exists():
-            # Files that broke on this disk must not keep a good copy away; whoever reads at this moment asks for the adapter again.
-            target.rename(self._folder / "replaced")
-        complete = self._folder / "complete"
-        complete.mkdir()
+        target.mkdir(exist_ok=True)
+        # One whole file after the other, and only both are an adapter. What they replace is the same, or broke on this disk.
         for name in (WEIGHTS, CONFIG):
-            (self._folder / name).rename(complete / name)
-        try:
-            complete.rename(target)
-        except OSError as error:
-            # Another upload of the same content was faster.
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
+            (self._folder / name).replace(target / name)
         return self._num_bytes - _LENGTH_BYTES
 
     def close(self) -> None:
