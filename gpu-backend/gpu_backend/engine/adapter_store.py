@@ -46,10 +46,10 @@ class AdapterStore(Generic[AdapterT]):
     def pin(self, adapter_id: str) -> None:
         """Keep the adapter in memory until `unpin`; loads it first when it is not there. Raises what `load` raises, AdapterError when it can never
         fit, NoRoomError when it cannot fit now."""
-        if self._pin_resident(adapter_id):
+        if self.pin_resident(adapter_id):
             return
         with self._load_lock:
-            if self._pin_resident(adapter_id):
+            if self.pin_resident(adapter_id):
                 return
             adapter = self._load(adapter_id)
             with self._lock:
@@ -57,6 +57,16 @@ class AdapterStore(Generic[AdapterT]):
                 self._resident[adapter_id] = _Resident(adapter, num_pins=1)
                 self._count_bytes(adapter.num_bytes)
                 self._metrics.adapter_loads.labels(self._model).inc()
+
+    def pin_resident(self, adapter_id: str) -> bool:
+        """As `pin`, at once, and only when that takes no loading. -> whether it did."""
+        with self._lock:
+            resident = self._resident.get(adapter_id)
+            if resident is None:
+                return False
+            resident.num_pins += 1
+            self._resident.move_to_end(adapter_id)
+            return True
 
     def unpin(self, adapter_id: str) -> None:
         with self._lock:
@@ -69,15 +79,6 @@ class AdapterStore(Generic[AdapterT]):
         """An adapter that the caller has pinned."""
         with self._lock:
             return self._resident[adapter_id].adapter
-
-    def _pin_resident(self, adapter_id: str) -> bool:
-        with self._lock:
-            resident = self._resident.get(adapter_id)
-            if resident is None:
-                return False
-            resident.num_pins += 1
-            self._resident.move_to_end(adapter_id)
-            return True
 
     def _make_room(self, num_bytes: int) -> None:
         if num_bytes > self._max_bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from gpu_backend.core import Event, Failed, Finished, Request
@@ -46,6 +47,8 @@ class AsyncEngine:
         self._streams: dict[str, RequestStream] = {}
         self._wake = threading.Event()
         self._is_closing = False
+        # Its own thread, so that a queue of adapters never keeps other requests from being read.
+        self._loader = ThreadPoolExecutor(1, f"adapters-{engine.name}")
         self._thread = threading.Thread(target=self._run, name=f"engine-{engine.name}", daemon=True)
         self._thread.start()
 
@@ -55,26 +58,26 @@ class AsyncEngine:
 
     @asynccontextmanager
     async def holding(self, adapter_id: str | None) -> AsyncIterator[None]:
-        """Load an adapter in a thread and keep it loaded inside the block, so that `submit` there finds it and this loop never waits. Raises as `submit`."""
-        if adapter_id is None:
+        """Keep an adapter loaded inside the block, so that `submit` there finds it. What must be loaded is loaded in a thread. Raises as `submit` does."""
+        if adapter_id is not None and not self._engine.pin_loaded_adapter(adapter_id):
+            await self._load(adapter_id)
+        try:
             yield
-            return
+        finally:
+            self._engine.unpin_adapter(adapter_id)
 
+    async def _load(self, adapter_id: str) -> None:
         def let_go(done: asyncio.Future[None]) -> None:
             if not done.cancelled() and done.exception() is None:
                 self._engine.unpin_adapter(adapter_id)
 
-        pinning = asyncio.ensure_future(asyncio.to_thread(self._engine.pin_adapter, adapter_id))
+        pinning = self._loop.run_in_executor(self._loader, self._engine.pin_adapter, adapter_id)
         try:
             await asyncio.shield(pinning)
         except asyncio.CancelledError:
             # The thread goes on, and ends with a pin that nobody else would let go.
             pinning.add_done_callback(let_go)
             raise
-        try:
-            yield
-        finally:
-            self._engine.unpin_adapter(adapter_id)
 
     def submit(self, request: Request) -> RequestStream:
         """Admit a request. Raises what `Engine.add` raises, at once."""
@@ -93,6 +96,7 @@ class AsyncEngine:
         self._is_closing = True
         self._wake.set()
         self._thread.join(timeout=30)
+        self._loader.shutdown(cancel_futures=True)
 
     def _run(self) -> None:
         while not self._is_closing:

@@ -108,6 +108,10 @@ class Engine:
             self._metrics.requests.labels(self.name, "refused").inc()
             raise EngineOverloadedError(self._retry_after_s()) from None
 
+    def pin_loaded_adapter(self, adapter_id: str) -> bool:
+        """As `pin_adapter`, at once, and only when that takes no loading. -> whether it did."""
+        return self._adapters is not None and self._adapters.pin_resident(adapter_id)
+
     def unpin_adapter(self, adapter_id: str | None) -> None:
         if adapter_id is not None and self._adapters is not None:
             self._adapters.unpin(adapter_id)

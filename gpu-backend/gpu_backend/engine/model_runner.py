@@ -68,7 +68,8 @@ class ModelRunner:
         rows_of: dict[LoraAdapter, list[int]] = {}
         first = 0
         for sequence, length in plan.entries():
-            if self.adapters is not None and sequence.request.adapter is not None:
+            if sequence.request.adapter is not None:
+                assert self.adapters is not None
                 rows_of.setdefault(self.adapters.get(sequence.request.adapter), []).extend(range(first, first + length))
             first += length
         return BatchAdapters(rows_of, self.model.device) if rows_of else None

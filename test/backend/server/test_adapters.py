@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from gpu_backend.adapters.content import MAX_CONTENT_BYTES, AdapterContent
 from gpu_backend.config import ServerConfig
-from gpu_backend.core import EngineOverloadedError
+from gpu_backend.core import AdapterNotFoundError, EngineOverloadedError
 from gpu_backend.engine.async_engine import AsyncEngine
 from gpu_backend.server.app import create_app
 from gpu_backend.server.body_limit import MAX_BODY_BYTES
@@ -199,6 +199,10 @@ async def test_a_failed_load_is_raised_to_the_one_who_waits(tmp_path: Path) -> N
         with pytest.raises(EngineOverloadedError):
             async with running.holding(second):
                 raise AssertionError("there is no room")
-    async with running.holding(second):
-        pass
+    for _ in range(2):
+        async with running.holding(second):
+            pass
+    with pytest.raises(AdapterNotFoundError):
+        async with running.holding("0" * 64):
+            raise AssertionError("there is no such adapter")
     running.close()
