@@ -7,9 +7,12 @@ The content of an adapter is one string of bytes: the length of `adapter_model.s
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +21,10 @@ from gpu_backend.core import AdapterError, AdapterNotFoundError
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 MAX_CONTENT_BYTES = 512 * 1024 * 1024
 MAX_CONFIG_BYTES = 64 * 1024
+MAX_STORED_BYTES = 16 * 1024**3
 ID_PATTERN = r"^[0-9a-f]{64}$"
 _LENGTH_BYTES = 8
+_ABANDONED_AFTER_S = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +58,37 @@ def read_content(root: Path, adapter_id: str) -> AdapterContent:
         raise AdapterNotFoundError(adapter_id) from error
     if content.id != adapter_id:
         raise AdapterError("its files do not have the content that its name is the hash of")
+    with suppress(OSError):
+        os.utime(folder)
     return content
 
 
 def stored_bytes(root: Path, adapter_id: str) -> int | None:
     """How many bytes the two files of this adapter have; None when it is not here."""
-    assert re.match(ID_PATTERN, adapter_id), "an id is checked before it becomes a path"
+    assert re.fullmatch(ID_PATTERN, adapter_id), "an id is checked before it becomes a path"
     try:
         return sum((root / adapter_id / name).stat().st_size for name in (WEIGHTS, CONFIG))
     except OSError:
         return None
+
+
+def make_room(root: Path, num_bytes: int) -> None:
+    """Remove adapters until this many bytes more fit into MAX_STORED_BYTES, those first that were read least recently, and uploads that died long ago."""
+    for folder in root.glob(".incoming-*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER_S:
+                shutil.rmtree(folder, ignore_errors=True)
+    sizes: list[tuple[float, Path, int]] = []
+    for folder in root.iterdir():
+        with suppress(OSError):
+            if re.fullmatch(ID_PATTERN, folder.name):
+                sizes.append((folder.stat().st_mtime, folder, sum(file.stat().st_size for file in folder.iterdir())))
+    num_stored = sum(size for _, _, size in sizes)
+    for _, folder, size in sorted(sizes):
+        if num_stored + num_bytes <= MAX_STORED_BYTES:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        num_stored -= size
 
 
 def _read(path: Path, max_bytes: int) -> bytes:
@@ -114,6 +140,7 @@ class IncomingAdapter:
         if self._digest.hexdigest() != adapter_id:
             raise AdapterError("the content does not have this hash")
         (self._folder / CONFIG).write_bytes(self._config)
+        make_room(self._root, self._num_bytes)
         target = self._root / adapter_id
         target.mkdir(exist_ok=True)
         # One whole file after the other, and only both are an adapter. What they replace is the same, or broke on this disk.

@@ -83,7 +83,7 @@ def _of_validation(error: RequestValidationError) -> BackendError:
     """The first issue, named the way OpenAI names parameters: messages[0].content. The value itself is not repeated."""
     issue = error.errors()[0]
     kind = issue["type"]
-    path = [part for part in issue["loc"] if part not in ("body", "path")]
+    path = issue["loc"][1:]
     param = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") or None
     if kind == "json_invalid":
         return BackendError("invalid_json", "The request body is not valid JSON.")

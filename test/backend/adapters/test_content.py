@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from pathlib import Path
 
@@ -70,6 +71,21 @@ def test_sizes_are_bounded_while_sending_and_while_reading(tmp_path: Path, monke
         read_content(tmp_path, store_content(tmp_path, large))
 
 
+def test_the_folder_stays_within_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three of 9 bytes, of which the second was read last, and room for 27 and the 17 that arrive: two must go."""
+    stored = [AdapterContent(f"weight{index}".encode(), b"{}") for index in range(3)]
+    for index, each in enumerate(stored):
+        receive(tmp_path, each.framed(), each.id)
+        os.utime(tmp_path / each.id, (index, index))
+    read_content(tmp_path, stored[1].id)
+    abandoned = tmp_path / ".incoming-abandoned"
+    abandoned.mkdir()
+    os.utime(abandoned, (0, 0))
+    monkeypatch.setattr(content, "MAX_STORED_BYTES", 27)
+    receive(tmp_path, SMALL.framed(), SMALL.id)
+    assert {path.name for path in tmp_path.iterdir()} == {stored[1].id, SMALL.id}
+
+
 def test_an_absent_or_half_adapter_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(AdapterNotFoundError):
         read_content(tmp_path, SMALL.id)
@@ -79,7 +95,7 @@ def test_an_absent_or_half_adapter_is_not_found(tmp_path: Path) -> None:
         read_content(tmp_path, SMALL.id)
 
 
-@pytest.mark.parametrize("adapter_id", ["../x", "", "A" * 64, "a" * 63, "a" * 65])
+@pytest.mark.parametrize("adapter_id", ["../x", "", "A" * 64, "a" * 63, "a" * 65, "a" * 64 + "\n"])
 def test_what_is_no_hash_never_becomes_a_path(tmp_path: Path, adapter_id: str) -> None:
     with pytest.raises(AssertionError):
         stored_bytes(tmp_path, adapter_id)

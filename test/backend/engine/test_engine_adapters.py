@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gpu_backend.core import AdapterError, AdapterNotFoundError, EngineOverloadedError, Event, Failed, Finished, Request, SamplingParams
+from gpu_backend.adapters.content import read_content
+from gpu_backend.core import AdapterError, AdapterNotFoundError, Delta, EngineOverloadedError, Event, Failed, Finished, Request, SamplingParams, TokenLogprob
 from gpu_backend.decoding.reference import full_logits, generate_greedily
 from gpu_backend.engine.engine import Engine
 from gpu_backend.models.causal_lm.model import CausalLM
@@ -35,8 +36,6 @@ def cached_tokens(events: list[Event]) -> int:
 
 
 def merged(root: Path, adapter_id: str, scale: float = 2.0) -> CausalLM:
-    from gpu_backend.adapters.content import read_content
-
     model = tiny_model()
     merge(model, read_content(root, adapter_id), lambda module: scale)
     return model
@@ -75,6 +74,24 @@ def test_mixed_equals_alone(tmp_path: Path, adapters: list[str | None]) -> None:
     events = run_dry(engine)
     assert {name: text_of(events[name]) for name in prompts} == alone
     assert len({alone[str(index)] for index in (1, 7)}) == 2, "two adapters must not answer alike, or nothing is tested"
+
+
+def test_in_a_batch_of_one_shape_other_adapters_change_no_bit(tmp_path: Path, adapters: list[str | None]) -> None:
+    """In float32 the model's own products may round by the shape of the batch, so the same prompts run again with only one of the adapters, or none."""
+
+    def run(chosen: list[str | None]) -> list[list[TokenLogprob]]:
+        engine = engine_with_adapters(MODEL, tmp_path)
+        for index, adapter in enumerate(chosen):
+            sampling = SamplingParams(max_tokens=8, temperature=0.0, logprobs=True, top_logprobs=5)
+            engine.add(Request(id=str(index), prompt_ids=tuple(PROMPTS[index]), sampling=sampling, adapter=adapter))
+        events = run_dry(engine)
+        return [[item for event in events[str(index)] if isinstance(event, Delta) for item in event.logprobs] for index in range(len(chosen))]
+
+    mixed = run(adapters)
+    for index, adapter in enumerate(adapters):
+        others_without: list[str | None] = [None] * len(adapters)
+        others_without[index] = adapter
+        assert run(others_without)[index] == mixed[index]
 
 
 def test_an_adapter_with_zero_b_equals_none(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def test_an_adapter_is_stored_found_and_used(client: httpx.Client) -> None:
 
 
 def test_streams_with_other_adapters_share_a_batch(client: httpx.Client) -> None:
-    put(client, GOOD), put(client, OTHER)
+    for content in (GOOD, OTHER):
+        put(client, content)
     alone = {adapter: text(chat(client, max_tokens=60, adapter=adapter)) for adapter in (None, GOOD.id, OTHER.id)}
     assert len(set(alone.values())) == 3
     results: dict[str | None, str] = {}
@@ -154,7 +155,8 @@ def test_no_room_for_an_adapter_is_a_503(tmp_path: Path) -> None:
         return served
 
     with serving(create_app(ServerConfig(secret=SECRET, adapters_dir=tmp_path), load)) as running:
-        put(running, GOOD), put(running, OTHER)
+        for content in (GOOD, OTHER):
+            put(running, content)
         served[0].engine.pin_adapter(GOOD.id)
         response = chat(running, adapter=OTHER.id)
         assert (response.status_code, response.json()["error"]["code"]) == (503, "server_is_overloaded") and int(response.headers["retry-after"]) >= 1
