@@ -26,6 +26,7 @@ AS_WRITTEN: dict[str, Any] = {
     "fan_in_fan_out": False,
     "inference_mode": True,
     "init_lora_weights": True,
+    "kasa_config": None,
     "layer_replication": None,
     "layers_pattern": None,
     "layers_to_transform": None,
@@ -36,6 +37,7 @@ AS_WRITTEN: dict[str, Any] = {
     "megatron_config": None,
     "megatron_core": "megatron.core",
     "modules_to_save": None,
+    "monteclora_config": None,
     "peft_type": "LORA",
     "peft_version": "0.21.2",
     "qalora_group_size": 16,
@@ -46,9 +48,11 @@ AS_WRITTEN: dict[str, Any] = {
     "target_parameters": None,
     "task_type": "CAUSAL_LM",
     "trainable_token_indices": None,
+    "use_bdlora": None,
     "use_dora": False,
     "use_qalora": False,
     "use_rslora": False,
+    "velora_config": None,
 }
 Q3 = "model.layers.3.self_attn.q_proj"
 
