@@ -26,8 +26,15 @@ def main() -> int:
     configure_logging()
     try:
         secret = os.environ.get("ATTUNE_BACKEND_SECRET") or None
-        server = ServerConfig(host=options.host, port=options.port, secret=secret, drain_seconds=options.drain_seconds)
-        engine = EngineConfig(max_num_sequences=options.max_num_sequences, kv_cache_tokens=options.kv_cache_tokens, dtype=options.dtype, device=options.device)
+        adapters_dir = options.adapters_dir or options.models_dir / ".adapters"
+        server = ServerConfig(host=options.host, port=options.port, secret=secret, drain_seconds=options.drain_seconds, adapters_dir=adapters_dir)
+        engine = EngineConfig(
+            max_num_sequences=options.max_num_sequences,
+            kv_cache_tokens=options.kv_cache_tokens,
+            dtype=options.dtype,
+            device=options.device,
+            adapter_cache_bytes=options.adapter_cache_bytes,
+        )
         specs = load_catalog(options.catalog)
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -39,7 +46,7 @@ def main() -> int:
         from gpu_backend.server.served_model import load_served_model
 
         metrics = EngineMetrics(registry)
-        return [load_served_model(spec, options.models_dir, engine, metrics) for spec in specs]
+        return [load_served_model(spec, options.models_dir, engine, metrics, adapters_dir) for spec in specs]
 
     app = create_app(server, load, on_load_failure=lambda: setattr(process, "should_exit", True))
     settings = uvicorn.Config(app, host=server.host, port=server.port, log_config=None, access_log=False, timeout_graceful_shutdown=server.drain_seconds)
@@ -59,6 +66,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default=engine.dtype)
     parser.add_argument("--max-num-sequences", type=int, default=engine.max_num_sequences, help="how many answers are computed at once")
     parser.add_argument("--kv-cache-tokens", type=int, default=engine.kv_cache_tokens, help="tokens of context kept for all of them together")
+    parser.add_argument("--adapters-dir", type=Path, help="where adapters are kept that this backend is sent; .adapters in the models' folder by default")
+    parser.add_argument("--adapter-cache-bytes", type=int, default=engine.adapter_cache_bytes, help="memory for loaded adapters, of each model")
     parser.add_argument("--drain-seconds", type=int, default=server.drain_seconds, help="how long SIGTERM waits for running answers")
     return parser.parse_args()
 

@@ -18,7 +18,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """Limits of one engine. Counts are tokens unless named otherwise."""
+    """Limits of one engine. Counts are tokens unless named otherwise; `adapter_cache_bytes` bounds the memory of loaded adapters, used or not."""
 
     max_num_sequences: int = 16
     max_num_waiting: int = 256
@@ -31,11 +31,14 @@ class EngineConfig:
     device: str = "auto"
     reuses_prefixes: bool = True
     use_native_kernels: bool = True
+    adapter_cache_bytes: int = 1024**3
 
     def __post_init__(self) -> None:
         for name in ("max_num_sequences", "max_num_waiting", "max_num_waiting_per_tenant", "max_waiting_tokens", "max_tokens_per_step", "kv_block_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.adapter_cache_bytes < 0:
+            raise ConfigError(f"adapter_cache_bytes must not be negative, got {self.adapter_cache_bytes}")
         if self.max_tokens_per_step < self.max_num_sequences:
             raise ConfigError(f"max_tokens_per_step ({self.max_tokens_per_step}) must be at least max_num_sequences ({self.max_num_sequences})")
 
@@ -46,12 +49,13 @@ class EngineConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
-    """Where the process listens and who may call it."""
+    """Where the process listens, who may call it, and where it keeps the adapters that it is sent; None means that it takes none."""
 
     host: str = "127.0.0.1"
     port: int = 8788
     secret: str | None = None
     drain_seconds: int = 20
+    adapters_dir: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.port < 65_536:

@@ -107,8 +107,8 @@ class Conditioning(Protocol):
 class Request:
     """One call of a user: `num_choices` independent continuations of one prompt, or one reading of it. `deadline_s` is on the clock of `time.monotonic`.
 
-    `tenant` takes turns with other tenants, with a share that doubles with each step of `priority`. Cached prefixes are shared only between
-    requests with the same `cache_salt` and `conditioning`.
+    `tenant` takes turns with other tenants, with a share that doubles with each step of `priority`. `adapter` is the content hash of the LoRA adapter
+    that changes the model for this request. Cached prefixes are shared only between requests with the same `cache_salt`, `conditioning` and adapter.
     """
 
     id: str
@@ -120,10 +120,16 @@ class Request:
     priority: int = 0
     cache_salt: bytes = b""
     conditioning: Conditioning | None = None
+    adapter: str | None = None
 
     def __post_init__(self) -> None:
         if self.num_choices < 1 or (self.num_choices > 1 and not isinstance(self.task, SamplingParams)):
             raise ValueError(f"num_choices must be at least 1, and 1 where nothing is generated, got {self.num_choices}")
+
+    @property
+    def prefix_salt(self) -> bytes:
+        """What keys and values depend on besides tokens. The adapter's hexadecimal digits hold no NUL, so no two pairs give the same bytes."""
+        return (self.adapter or "").encode() + b"\0" + self.cache_salt
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +208,20 @@ class UnfitRequestError(ValueError):
 
 
 class EngineOverloadedError(Exception):
-    """The queue is full; `retry_after_s` is estimated from how fast requests have been finishing."""
+    """The queue, or the memory for adapters, is full; `retry_after_s` is estimated from how fast requests have been finishing."""
 
     def __init__(self, retry_after_s: int) -> None:
-        super().__init__("the engine's queue is full")
+        super().__init__("the engine has no room for another request")
         self.retry_after_s = retry_after_s
 
 
 class GrammarError(ValueError):
     """A schema or pattern that cannot be compiled or followed; the message says why."""
+
+
+class AdapterError(ValueError):
+    """An adapter that cannot be used; the message says why, in words for callers."""
+
+
+class AdapterNotFoundError(Exception):
+    """No adapter with this content hash lies here."""

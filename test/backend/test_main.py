@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gpu_backend.adapters.content import AdapterContent
+
 BACKEND = Path(__file__).resolve().parents[2] / "gpu-backend"
 SECRET = "a secret of the tests"
 ENVIRONMENT = {**os.environ, "ATTUNE_BACKEND_SECRET": SECRET, "PYTHONPATH": str(BACKEND)}
@@ -33,11 +35,11 @@ def launch(models_dir: Path, *arguments: str, environment: dict[str, str] = ENVI
 
 
 @pytest.fixture
-def backend(models_dir: Path, embedded_folder: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+def backend(models_dir: Path, embedded_folder: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = launch(models_dir, "--port", str(port))
+    process = launch(models_dir, "--port", str(port), "--adapters-dir", str(tmp_path))
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-attune-secret": SECRET}, timeout=30, trust_env=False) as client:
             end = time.monotonic() + 60
@@ -55,8 +57,11 @@ def backend(models_dir: Path, embedded_folder: Path) -> Iterator[tuple[subproces
         process.wait(10)
 
 
-def test_it_answers_then_drains_on_sigterm(backend: tuple[subprocess.Popen[str], httpx.Client]) -> None:
+def test_it_answers_then_drains_on_sigterm(backend: tuple[subprocess.Popen[str], httpx.Client], tmp_path: Path) -> None:
     process, client = backend
+    adapter = AdapterContent(b"weights", b"{}")
+    assert client.put(f"/internal/adapters/{adapter.id}", content=adapter.framed()).status_code == 200
+    assert [path.name for path in tmp_path.iterdir()] == [adapter.id]
     answer = client.post("/internal/chat", json=BODY).json()
     assert "Paris" in answer["choices"][0]["message"]["content"]
     with client.stream("POST", "/internal/chat", json={**BODY, "stream": True, "max_tokens": 40, "logit_bias": {"2": -100.0, "0": -100.0}}) as response:
@@ -97,6 +102,7 @@ def test_health_answers_while_the_model_loads(models_dir: Path, embedded_folder:
         (["--host", "0.0.0.0"], "", "ATTUNE_BACKEND_SECRET"),
         (["--port", "0"], SECRET, "port"),
         (["--max-num-sequences", "0"], SECRET, "max_num_sequences"),
+        (["--adapter-cache-bytes", "-1"], SECRET, "adapter_cache_bytes"),
         ([], "short", "16 characters"),
     ],
 )

@@ -67,6 +67,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "error-context-length": ("POST", "/internal/chat", {**CHAT, "max_tokens": 9000}),
     "error-model-not-found": ("POST", "/internal/chat", {**CHAT, "model": "gpt-7"}),
     "error-response-format": ("POST", "/internal/chat", {**CHAT, "response_format": {"type": "json_schema", "json_schema": {"type": "nonsense"}}}),
+    "error-adapter-not-found": ("POST", "/internal/chat", {**CHAT, "adapter": "0" * 64}),
     "error-invalid-value": ("POST", "/internal/chat", {**CHAT, "temperature": 9.0}),
     "error-tools": ("POST", "/internal/chat", {**CHAT, "tools": TOOLS}),
     "error-unknown-parameter": ("POST", "/internal/chat", {**CHAT, "surprise": 1}),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 from gpu_backend.core import Event, Failed, Finished, Request
 from gpu_backend.engine.engine import Engine
@@ -45,6 +47,8 @@ class AsyncEngine:
         self._streams: dict[str, RequestStream] = {}
         self._wake = threading.Event()
         self._is_closing = False
+        # Its own thread, so that a queue of adapters never keeps other requests from being read.
+        self._loader = ThreadPoolExecutor(1, f"adapters-{engine.name}")
         self._thread = threading.Thread(target=self._run, name=f"engine-{engine.name}", daemon=True)
         self._thread.start()
 
@@ -52,8 +56,31 @@ class AsyncEngine:
     def is_failing(self) -> bool:
         return self._engine.is_failing
 
+    @asynccontextmanager
+    async def holding(self, adapter_id: str | None) -> AsyncIterator[None]:
+        """Keep an adapter loaded inside the block, so that `submit` there finds it. What must be loaded is loaded in a thread. Raises as `submit` does."""
+        if adapter_id is not None and not self._engine.pin_loaded_adapter(adapter_id):
+            await self._load(adapter_id)
+        try:
+            yield
+        finally:
+            self._engine.unpin_adapter(adapter_id)
+
+    async def _load(self, adapter_id: str) -> None:
+        def let_go(done: asyncio.Future[None]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                self._engine.unpin_adapter(adapter_id)
+
+        pinning = self._loop.run_in_executor(self._loader, self._engine.pin_adapter, adapter_id)
+        try:
+            await asyncio.shield(pinning)
+        except asyncio.CancelledError:
+            # The thread goes on, and ends with a pin that nobody else would let go.
+            pinning.add_done_callback(let_go)
+            raise
+
     def submit(self, request: Request) -> RequestStream:
-        """Admit a request. Raises at once what `Engine.add` raises: EngineOverloadedError when the queue is full, UnfitRequestError, GrammarError."""
+        """Admit a request. Raises what `Engine.add` raises, at once."""
         self._engine.add(request)
         # Not too late for the first event: events are dispatched on this loop, after this call.
         stream = self._streams[request.id] = RequestStream(self, request.id)
@@ -69,6 +96,7 @@ class AsyncEngine:
         self._is_closing = True
         self._wake.set()
         self._thread.join(timeout=30)
+        self._loader.shutdown(cancel_futures=True)
 
     def _run(self) -> None:
         while not self._is_closing:

@@ -1,7 +1,7 @@
 """Hands out the blocks of the paged cache, shares those that hold the same prefix, and evicts the least recently used. No torch here.
 
-A full block is known by a hash over its tokens, all tokens before it, and the request's salt; a salt names project, end user and adapter, so nobody
-can find out by timing what another has asked. Whoever holds a block counts as one reference; a block without references keeps its contents until
+A full block is known by a hash over its tokens, all tokens before it, and the request's salt; a salt stands for project, end user and adapter, so
+nobody can find out by timing what another has asked. Whoever holds a block counts as one reference; a block without references keeps its contents until
 its room is needed.
 """
 
@@ -106,6 +106,6 @@ class BlockManager:
     def _hash_blocks(self, sequence: Sequence, num_blocks: int) -> None:
         """Extend the sequence's chain of hashes; tokens never change once they are there, so neither do hashes."""
         for index in range(len(sequence.block_hashes), num_blocks):
-            before = sequence.block_hashes[-1] if index else sequence.request.cache_salt
+            before = sequence.block_hashes[-1] if index else sequence.request.prefix_salt
             tokens = array("I", sequence.token_ids[index * self.block_size : (index + 1) * self.block_size])
             sequence.block_hashes.append(hashlib.blake2b(before + b"\0" + tokens.tobytes(), digest_size=16).digest())

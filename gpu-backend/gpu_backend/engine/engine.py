@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from gpu_backend.config import EngineConfig
-from gpu_backend.core import EngineOverloadedError, Event, Failed, Finished, Request, SamplingParams, Usage
+from gpu_backend.core import AdapterNotFoundError, EngineOverloadedError, Event, Failed, Finished, Request, SamplingParams, Usage
 from gpu_backend.decoding.grammar import GrammarCompiler
 from gpu_backend.decoding.output import ChoiceOutput
+from gpu_backend.engine.adapter_store import NoRoomError
 from gpu_backend.engine.admission import lay_out
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
@@ -61,6 +62,7 @@ class Engine:
         self.config = config
         self.num_failed_steps = 0
         self._runner = runner
+        self._adapters = runner.adapters
         self._tokenizer = tokenizer
         self._end_token_ids = frozenset(end_token_ids)
         self._metrics = metrics
@@ -88,10 +90,39 @@ class Engine:
         return self._scheduler.blocks.num_free
 
     def add(self, request: Request) -> None:
-        """Queue a request. Raises EngineOverloadedError, UnfitRequestError or GrammarError.
+        """Queue a request, after its adapter has been loaded. Raises EngineOverloadedError, UnfitRequestError, GrammarError, AdapterError or
+        AdapterNotFoundError.
 
         A duplicate id, or a request that the pool can never hold, is a bug of the caller.
         """
+        self.pin_adapter(request.adapter)
+        try:
+            self._queue(request)
+        except BaseException:
+            self.unpin_adapter(request.adapter)
+            raise
+
+    def pin_adapter(self, adapter_id: str | None) -> None:
+        """Load an adapter if need be, beside the running steps, and keep it until `unpin_adapter`. Nothing to do for None. Raises as `add` does."""
+        if adapter_id is None:
+            return
+        if self._adapters is None:
+            raise AdapterNotFoundError(adapter_id)
+        try:
+            self._adapters.pin(adapter_id)
+        except NoRoomError:
+            self._metrics.requests.labels(self.name, "refused").inc()
+            raise EngineOverloadedError(self._retry_after_s()) from None
+
+    def pin_loaded_adapter(self, adapter_id: str) -> bool:
+        """As `pin_adapter`, at once, and only when that takes no loading. -> whether it did."""
+        return self._adapters is not None and self._adapters.pin_resident(adapter_id)
+
+    def unpin_adapter(self, adapter_id: str | None) -> None:
+        if adapter_id is not None and self._adapters is not None:
+            self._adapters.unpin(adapter_id)
+
+    def _queue(self, request: Request) -> None:
         self._runner.check_fit(request)
         laid_out = lay_out(request)
         # The scheduler keeps room for a token after the prompt, also where none will be generated.
@@ -223,6 +254,7 @@ class Engine:
                 self._scheduler.remove(sequence)
         self._finish_times.append(self._clock())
         self._metrics.requests.labels(self.name, outcome).inc()
+        self.unpin_adapter(live.request.adapter)
         self._count_requests()
 
     def _count_requests(self) -> None:

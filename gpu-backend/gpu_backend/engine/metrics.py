@@ -23,5 +23,8 @@ class EngineMetrics:
         self.cached_tokens = counter("attune_cached_prompt_tokens_total", "Prompt tokens of finished requests that were found in the cache")
         self.generated_tokens = counter("attune_generated_tokens_total", "Tokens generated")
         self.preemptions = counter("attune_preemptions_total", "Sequences that gave their blocks back and were computed anew")
+        self.adapter_loads = counter("attune_adapter_loads_total", "Adapters that were read from disk")
+        self.adapter_evictions = counter("attune_adapter_evictions_total", "Adapters that made room for others")
+        self.adapter_bytes = Gauge("attune_adapter_resident_bytes", "Memory that loaded adapters take", ["model"], registry=registry)
         self.first_token = histogram("attune_time_to_first_token_seconds", "From admission to the first token", (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30))
         self.step = histogram("attune_step_seconds", "One engine step", (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gpu_backend.config import EngineConfig
 from gpu_backend.core import HiddenStates, Request
+from gpu_backend.engine.adapter_store import AdapterStore
 from gpu_backend.engine.admission import check_fit
 from gpu_backend.engine.hidden_states import HiddenStatesReader
 from gpu_backend.engine.rows import DueRow, Stretch
@@ -14,14 +15,16 @@ from gpu_backend.engine.scheduler import Plan
 from gpu_backend.engine.sequence import Sequence
 from gpu_backend.layers.batch import ForwardBatch, PromptSpan, SourceSpan
 from gpu_backend.layers.conditioning import EncoderSource, KVPrefix
+from gpu_backend.layers.lora import BatchAdapters, LoraAdapter
 from gpu_backend.models.interface import Decoder, EncoderDecoder
 
 
 class ModelRunner:
-    """Owns the model, the pool of keys and values, and what a request needs beside them from its first step to its end."""
+    """Owns the model, the pool of keys and values, the adapters, and what a request needs beside them from its first step to its end."""
 
-    def __init__(self, model: Decoder, config: EngineConfig) -> None:
+    def __init__(self, model: Decoder, config: EngineConfig, adapters: AdapterStore[LoraAdapter] | None = None) -> None:
         self.model = model
+        self.adapters = adapters
         self._block_size = config.kv_block_size
         self._cache = model.new_cache(num_blocks=config.num_kv_blocks, block_size=config.kv_block_size)
         self._hidden_states = HiddenStatesReader()
@@ -100,7 +103,18 @@ class ModelRunner:
             decode_lengths_B=lengths_B,
             spans=tuple(spans),
             sources=tuple(sources),
+            adapters=self._adapters_of(stretches),
         )
+
+    def _adapters_of(self, stretches: list[Stretch]) -> BatchAdapters | None:
+        """Which rows of the flat batch have which adapter; every adapter in a plan is pinned."""
+        rows_of: dict[LoraAdapter, list[int]] = {}
+        for stretch in stretches:
+            adapter_id = stretch.sequence.request.adapter
+            if adapter_id is not None:
+                assert self.adapters is not None
+                rows_of.setdefault(self.adapters.get(adapter_id), []).extend(range(stretch.start, stretch.stop))
+        return BatchAdapters(rows_of, self.model.device) if rows_of else None
 
     def _slots(self, sequence: Sequence, positions: range) -> list[int]:
         return [sequence.blocks[at // self._block_size] * self._block_size + at % self._block_size for at in positions]

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gpu_backend.kernels.native import PagedRows
+from gpu_backend.layers.lora import BatchAdapters
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class SourceSpan:
 class ForwardBatch:
     """`decode_blocks_BM` is padded with block 0; `decode_lengths_B` says how many positions of it exist, the newest token included.
 
-    `sources` covers the rows of requests that have an encoder's source, one span each.
+    `sources` covers the rows of requests that have an encoder's source, one span each. `adapters` is None when no row has one.
     """
 
     token_ids_N: Tensor
@@ -49,6 +50,7 @@ class ForwardBatch:
     decode_lengths_B: Tensor | None
     spans: tuple[PromptSpan, ...]
     sources: tuple[SourceSpan, ...] = ()
+    adapters: BatchAdapters | None = None
 
     @cached_property
     def paged_rows(self) -> PagedRows:

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from gpu_backend.kernels.native import NativeKernels
 from gpu_backend.layers.linear import AnyLinear
+from gpu_backend.layers.lora import LayerAdapters, adapted
 
 
 class SwiGLU(nn.Module):
@@ -18,9 +19,9 @@ class SwiGLU(nn.Module):
         self.down = down
         self.native = native
 
-    def forward(self, x: Tensor) -> Tensor:
-        gate_up = self.gate_up(x)
+    def forward(self, x: Tensor, adapters: LayerAdapters | None = None) -> Tensor:
+        gate_up = adapted(self.gate_up, x, "gate_up", adapters)
         if self.native is not None:
-            return self.down(self.native.gate(gate_up))
+            return adapted(self.down, self.native.gate(gate_up), "down", adapters)
         gate, up = gate_up.chunk(2, dim=-1)
-        return self.down(functional.silu(gate) * up)
+        return adapted(self.down, functional.silu(gate) * up, "down", adapters)

@@ -6,6 +6,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gpu_backend.adapters.content import MAX_CONTENT_BYTES
 from gpu_backend.server.errors import envelope
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -23,8 +24,9 @@ class BodyLimit:
             return
         request = Request(scope)
         announced = request.headers.get("content-length", "0")
-        if not announced.isdigit() or int(announced) > MAX_BODY_BYTES:
-            await _refuse(request)(scope, receive, send)
+        limit = limit_of(request)
+        if not announced.isdigit() or int(announced) > limit:
+            await _refuse(request, limit)(scope, receive, send)
             return
         num_bytes = 0
         is_over = False
@@ -33,20 +35,26 @@ class BodyLimit:
             nonlocal num_bytes, is_over
             message = await receive()
             num_bytes += len(message.get("body", b""))
-            if num_bytes > MAX_BODY_BYTES:
+            if num_bytes > limit:
                 is_over = True
                 return {"type": "http.request", "body": b"", "more_body": False}
             return message
 
         async def guarded(message: Message) -> None:
             if is_over and message["type"] == "http.response.start":
-                await _refuse(request)(scope, receive, send)
+                await _refuse(request, limit)(scope, receive, send)
             elif not is_over:
                 await send(message)
 
         await self._app(scope, counted, guarded)
 
 
-def _refuse(request: Request) -> JSONResponse:
-    message = f"The request body is larger than {MAX_BODY_BYTES} bytes."
+def limit_of(request: Request) -> int:
+    """Adapters go to disk piece by piece; everything else is held in memory."""
+    is_adapter = request.method == "PUT" and request.url.path.startswith("/internal/adapters/")
+    return MAX_CONTENT_BYTES if is_adapter else MAX_BODY_BYTES
+
+
+def _refuse(request: Request, limit: int) -> JSONResponse:
+    message = f"The request body is larger than {limit} bytes."
     return JSONResponse(envelope("request_too_large", message, request.headers.get("x-request-id")), status_code=413)

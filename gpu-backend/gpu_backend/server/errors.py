@@ -23,6 +23,7 @@ CODES = {
     "context_length_exceeded": (400, "invalid_request_error"),
     "upstream_auth_error": (401, "server_error"),
     "model_not_found": (404, "not_found_error"),
+    "not_found": (404, "not_found_error"),
     "unknown_url": (404, "not_found_error"),
     "method_not_allowed": (405, "invalid_request_error"),
     "request_too_large": (413, "invalid_request_error"),
@@ -82,7 +83,7 @@ def _of_validation(error: RequestValidationError) -> BackendError:
     """The first issue, named the way OpenAI names parameters: messages[0].content. The value itself is not repeated."""
     issue = error.errors()[0]
     kind = issue["type"]
-    path = [part for part in issue["loc"] if part != "body"]
+    path = issue["loc"][1:]
     param = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") or None
     if kind == "json_invalid":
         return BackendError("invalid_json", "The request body is not valid JSON.")

@@ -6,6 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gpu_backend.adapters.content import ID_PATTERN
+
+AdapterId = Annotated[str, Field(pattern=ID_PATTERN)]
+
 
 class StrictModel(BaseModel):
     """Unknown fields are errors: a field that is silently ignored is a bug of the contract."""
@@ -98,6 +102,12 @@ class ChatRequest(StrictModel):
     tenant: Annotated[str, Field(max_length=128)] = ""
     end_user: Annotated[str, Field(max_length=512)] = ""
     priority: Annotated[int, Field(ge=-4, le=4)] = 0
+    adapter: AdapterId | None = None
+
+
+class AdapterInfo(BaseModel):
+    id: str
+    bytes: int
 
 
 class TokenizeRequest(StrictModel):

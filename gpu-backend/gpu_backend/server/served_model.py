@@ -11,16 +11,20 @@ from pathlib import Path
 
 import torch
 
+from gpu_backend.adapters.peft_weights import load_adapter
 from gpu_backend.chat_template import ChatTemplate, special_names
 from gpu_backend.config import ConfigError, EngineConfig, ModelSpec
 from gpu_backend.core import Request, SamplingParams
 from gpu_backend.decoding.grammar import GrammarCompiler
 from gpu_backend.decoding.tool_calls import TAGS
+from gpu_backend.engine.adapter_store import AdapterStore
 from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
 from gpu_backend.kernels.native import load_native
 from gpu_backend.layers.linear import can_pack
+from gpu_backend.layers.lora import LoraAdapter
+from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.models.causal_lm.weights import load_causal_lm
 from gpu_backend.tokenizer import Tokenizer
 
@@ -44,7 +48,7 @@ class ServedModel:
         return (*self.spec.capabilities, *(() if self.tool_call_tokens is None else ("tools",)))
 
 
-def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, metrics: EngineMetrics) -> ServedModel:
+def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, metrics: EngineMetrics, adapters_dir: Path | None = None) -> ServedModel:
     """Read weights, tokenizer and template, and prove them with one real forward pass. Raises ConfigError, OSError or UnsupportedModelError."""
     started = time.monotonic()
     path = spec.folder(models_dir)
@@ -59,7 +63,8 @@ def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, m
     if config.kv_cache_tokens < context_length:
         raise ConfigError(f"kv_cache_tokens ({config.kv_cache_tokens}) must hold at least one full context of {spec.id} ({context_length})")
     grammars = GrammarCompiler(tokenizer, model.config.vocab_size, end_ids)
-    engine = Engine(spec.id, ModelRunner(model, config), tokenizer, config, end_ids, metrics, grammars)
+    adapters = None if adapters_dir is None else open_adapters(spec.id, model, adapters_dir, config, metrics)
+    engine = Engine(spec.id, ModelRunner(model, config, adapters), tokenizer, config, end_ids, metrics, grammars)
     warm_up(engine)
     logger.info(
         "model loaded",
@@ -84,6 +89,11 @@ def find_tool_call_tokens(spec: ModelSpec, tokenizer: Tokenizer, template: ChatT
     if missing:
         raise ConfigError(f"models.toml: {spec.id}: tool_call_format 'hermes' needs the tokens {' and '.join(missing)}, which its tokenizer lacks")
     return tokenizer.control_ids[TAGS[0]], tokenizer.control_ids[TAGS[1]]
+
+
+def open_adapters(name: str, model: CausalLM, adapters_dir: Path, config: EngineConfig, metrics: EngineMetrics) -> AdapterStore[LoraAdapter]:
+    """Adapters of this model, loaded from `adapters_dir` when they are first used."""
+    return AdapterStore(lambda adapter_id: load_adapter(adapters_dir, adapter_id, model.config, model.device), config.adapter_cache_bytes, metrics, name)
 
 
 def warm_up(engine: Engine) -> None:

@@ -21,20 +21,22 @@ from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
 from gpu_backend.server.app import create_app
-from gpu_backend.server.served_model import ServedModel, find_tool_call_tokens
+from gpu_backend.server.served_model import ServedModel, find_tool_call_tokens, open_adapters
 from support import TOOL_CONTROL, TOOL_TEMPLATE, byte_tokenizer, tiny_model
 
 SECRET = "a secret of the tests"
 TEMPLATE = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}<|start|>"
 
 
-def tiny_served_model(registry: CollectorRegistry, **limits: int) -> ServedModel:
+def tiny_served_model(registry: CollectorRegistry, *, adapters_dir: Path | None = None, **limits: int) -> ServedModel:
     """Vocabulary: 256 bytes and two control tokens; context 512. It never ends by itself."""
     config = EngineConfig(**{"max_num_sequences": 4, "kv_cache_tokens": 2048, "max_num_waiting": 8, **limits})  # type: ignore[arg-type]
     tokenizer = byte_tokenizer()
     model = tiny_model(vocab_size=tokenizer.vocab_size, max_position_embeddings=512)
     grammars = GrammarCompiler(tokenizer, tokenizer.vocab_size, [tokenizer.control_ids["<|end|>"]])
-    engine = Engine("tiny", ModelRunner(model, config), tokenizer, config, (), EngineMetrics(registry), grammars)
+    metrics = EngineMetrics(registry)
+    adapters = None if adapters_dir is None else open_adapters("tiny", model, adapters_dir, config, metrics)
+    engine = Engine("tiny", ModelRunner(model, config, adapters), tokenizer, config, (), metrics, grammars)
     spec = ModelSpec(
         id="tiny", source="folder", capabilities=("chat",), languages=("en",), license="apache-2.0", owned_by="tests", created=1, path=".", base_folder=Path()
     )

@@ -13,6 +13,7 @@ from gpu_backend.layers.attention import Attention
 from gpu_backend.layers.batch import ForwardBatch
 from gpu_backend.layers.kv_cache import PagedKVCache
 from gpu_backend.layers.linear import AnyLinear, PackedLinear
+from gpu_backend.layers.lora import adapted
 from gpu_backend.layers.mlp import SwiGLU
 from gpu_backend.layers.norm import RMSNorm
 from gpu_backend.models.causal_lm.config import CausalLMConfig
@@ -36,9 +37,10 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, cache: PagedKVCache, index: int, batch: ForwardBatch) -> Tensor:
         """(N, hidden) -> (N, hidden), the residual stream in float32; keys and values of this step are written to `cache`."""
-        qkv_NAD = self.qkv(self.attention_norm(x)).view(x.shape[0], -1, self.head_dim)
-        x = x + self.output(self.attention(qkv_NAD, cache, index, batch))
-        return x + self.mlp(self.mlp_norm(x))
+        adapters = None if batch.adapters is None else batch.adapters.at(index)
+        qkv_NAD = adapted(self.qkv, self.attention_norm(x), "qkv", adapters).view(x.shape[0], -1, self.head_dim)
+        x = x + adapted(self.output, self.attention(qkv_NAD, cache, index, batch), "output", adapters)
+        return x + self.mlp(self.mlp_norm(x), adapters)
 
 
 class CausalLM(nn.Module):
@@ -93,7 +95,7 @@ class CausalLM(nn.Module):
 
     def run_layers(self, x: Tensor, start: int, stop: int, cache: PagedKVCache, batch: ForwardBatch) -> Tensor:
         """Layers start..stop-1 of the residual stream: (N, hidden) -> (N, hidden)."""
-        if self.fused is not None:
+        if self.fused is not None and batch.adapters is None:
             return self.fused(x, start, stop, cache, batch)
         for index in range(start, stop):
             x = self.blocks[index](x, cache, index, batch)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from gpu_backend.core import Delta, EngineOverloadedError, Failed, Finished, SamplingParams
+from gpu_backend.core import AdapterError, AdapterNotFoundError, Delta, EngineOverloadedError, Failed, Finished, SamplingParams
 from gpu_backend.core import Request as EngineRequest
 from gpu_backend.server.chat_format import ChatFormat, sse
 from gpu_backend.server.errors import BackendError, envelope
@@ -52,8 +52,9 @@ async def create_chat(request: Request, body: ChatRequest) -> Response:
         tenant=body.tenant,
         priority=body.priority,
         cache_salt=_cache_salt(body.tenant, body.end_user),
+        adapter=body.adapter,
     )
-    stream = _submit(engine, engine_request)
+    stream = await _submit(engine, engine_request)
     fmt = ChatFormat(body, model)
     request_id = request.headers.get("x-request-id")
     log = {
@@ -71,12 +72,17 @@ async def create_chat(request: Request, body: ChatRequest) -> Response:
     return JSONResponse(await _whole(request, stream, fmt))
 
 
-def _submit(engine: AsyncEngine, engine_request: EngineRequest) -> RequestStream:
-    """Admit to the engine, or say how long to wait."""
+async def _submit(engine: AsyncEngine, engine_request: EngineRequest) -> RequestStream:
+    """Admit to the engine, or say what is wrong with the adapter, or how long to wait."""
     try:
-        return engine.submit(engine_request)
+        async with engine.holding(engine_request.adapter):
+            return engine.submit(engine_request)
+    except AdapterNotFoundError as error:
+        raise BackendError("not_found", "This backend does not have the adapter; store it here first.", param="adapter") from error
+    except AdapterError as error:
+        raise BackendError("invalid_value", f"The adapter cannot be used: {error}.", param="adapter") from error
     except EngineOverloadedError as error:
-        message = f"The server's queue is full; try again in {error.retry_after_s} s."
+        message = f"The server has no room for another request; try again in {error.retry_after_s} s."
         raise BackendError("server_is_overloaded", message, retry_after_s=error.retry_after_s) from error
 
 
