@@ -32,6 +32,7 @@ def main() -> int:
             max_num_sequences=options.max_num_sequences,
             kv_cache_tokens=options.kv_cache_tokens,
             dtype=options.dtype,
+            weight_dtype=options.weight_dtype,
             device=options.device,
             adapter_cache_bytes=options.adapter_cache_bytes,
         )
@@ -64,6 +65,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--catalog", type=Path, default=DEFAULT_CATALOG, help="the models.toml to serve")
     parser.add_argument("--device", default=engine.device, help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default=engine.dtype)
+    parser.add_argument(
+        "--weight-dtype", choices=("auto", "int8"), default=engine.weight_dtype, help="int8 rounds weights that have more bits than 8; CPU only"
+    )
     parser.add_argument("--max-num-sequences", type=int, default=engine.max_num_sequences, help="how many answers are computed at once")
     parser.add_argument("--kv-cache-tokens", type=int, default=engine.kv_cache_tokens, help="tokens of context kept for all of them together")
     parser.add_argument("--adapters-dir", type=Path, help="where adapters are kept that this backend is sent; .adapters in the models' folder by default")

@@ -28,6 +28,7 @@ class EngineConfig:
     kv_block_size: int = 16
     kv_cache_tokens: int = 16_384
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    weight_dtype: Literal["auto", "int8"] = "auto"
     device: str = "auto"
     reuses_prefixes: bool = True
     use_native_kernels: bool = True

@@ -19,7 +19,7 @@ from gpu_backend.engine.model_runner import ModelRunner
 from gpu_backend.kernels.native import NativeKernels
 from gpu_backend.models.causal_lm.config import parse_config
 from gpu_backend.models.causal_lm.model import CausalLM
-from gpu_backend.models.causal_lm.weights import build
+from gpu_backend.models.causal_lm.weights import WeightDtype, build
 from gpu_backend.models.interface import Decoder
 from gpu_backend.tokenizer import Tokenizer
 
@@ -40,7 +40,13 @@ TINY = {
 
 
 def tiny_model(
-    seed: int = 0, *, dtype: torch.dtype = torch.float32, native: NativeKernels | None = None, recorded: dict[str, torch.Tensor] | None = None, **overrides: Any
+    seed: int = 0,
+    *,
+    dtype: torch.dtype = torch.float32,
+    native: NativeKernels | None = None,
+    weight_dtype: WeightDtype = "auto",
+    recorded: dict[str, torch.Tensor] | None = None,
+    **overrides: Any,
 ) -> CausalLM:
     """A random decoder; the same seed gives the same weights, in whatever order they are read.
 
@@ -71,7 +77,7 @@ def tiny_model(
             recorded[name] = tensor
         return tensor
 
-    return build(config, Weights(read_and_record), dtype=dtype, device=torch.device("cpu"), native=native)
+    return build(config, Weights(read_and_record), dtype=dtype, device=torch.device("cpu"), native=native, weight_dtype=weight_dtype)
 
 
 @dataclass(frozen=True)

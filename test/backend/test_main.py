@@ -117,3 +117,10 @@ def test_missing_weights_end_the_process_with_a_reason(tmp_path: Path) -> None:
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1
     assert any("loading the models failed" in json.loads(line)["message"] for line in error.splitlines() if line.startswith("{"))
+
+
+def test_int8_weights_where_the_c_operators_do_not_run_end_the_process_with_a_reason(models_dir: Path, embedded_folder: Path) -> None:
+    process = launch(models_dir, "--port", "18999", "--dtype", "float32", "--weight-dtype", "int8")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "--weight-dtype int8 needs the C operators" in errors

@@ -56,7 +56,9 @@ def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, m
     dtype = pick_dtype(config.dtype, device)
     can_use_native = config.use_native_kernels and can_pack(dtype, device)
     native = load_native(models_dir / ".native") if can_use_native else None
-    model = load_causal_lm(path, dtype=dtype, device=device, native=native)
+    model = load_causal_lm(path, dtype=dtype, device=device, native=native, weight_dtype=config.weight_dtype)
+    if config.weight_dtype == "int8" and model.fused is None:
+        raise ConfigError(f"--weight-dtype int8 needs the C operators, which {spec.id} does not run with on this machine: leave it out")
     tokenizer, template, end_ids = load_texts(path)
     tool_call_tokens = find_tool_call_tokens(spec, tokenizer, template)
     context_length = model.config.max_positions

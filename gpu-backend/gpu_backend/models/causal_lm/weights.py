@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from safetensors import safe_open
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gpu_backend.kernels.native import NativeKernels, PackedMatrix
-from gpu_backend.kernels.packing import LANES, pack_bfloat16
+from gpu_backend.kernels.packing import LANES, pack_bfloat16, pack_int8
 from gpu_backend.layers.attention import Attention
 from gpu_backend.layers.linear import AnyLinear, Linear, PackedLinear, can_pack
 from gpu_backend.layers.mlp import SwiGLU
@@ -24,6 +24,7 @@ from gpu_backend.models.causal_lm.fused import FusedLayers
 from gpu_backend.models.causal_lm.model import CausalLM, DecoderLayer
 
 PACKED_FILE = "packed.safetensors"
+WeightDtype = Literal["auto", "int8"]
 
 
 class TensorSource(Protocol):
@@ -36,17 +37,22 @@ class TensorSource(Protocol):
         """The same weight as kernels/packing.py packs it, where the source has it with fewer bits."""
 
 
-def load_causal_lm(path: Path, *, dtype: torch.dtype, device: torch.device, native: NativeKernels | None = None) -> CausalLM:
-    """Read weights and configuration. Raises UnsupportedModelError or FileNotFoundError with what is missing."""
+def load_causal_lm(
+    path: Path, *, dtype: torch.dtype, device: torch.device, native: NativeKernels | None = None, weight_dtype: WeightDtype = "auto"
+) -> CausalLM:
+    """Read weights and configuration. Raises UnsupportedModelError or FileNotFoundError with what is missing.
+
+    `weight_dtype` "int8" rounds weights of more than 8 bits to 8, where the C operators run; "auto" keeps them.
+    """
     if path.suffix == ".gguf":
         # Imported here: a start from a folder needs none of it.
         from gpu_backend.models.causal_lm.gguf_file import GgufFile
 
         file = GgufFile(path)
-        return build(parse_config(file.config()), file, dtype=dtype, device=device, native=native)
+        return build(parse_config(file.config()), file, dtype=dtype, device=device, native=native, weight_dtype=weight_dtype)
     config = parse_config(json.loads((path / "config.json").read_text(encoding="utf-8")))
     with ExitStack() as stack:
-        return build(config, _Folder(path, stack), dtype=dtype, device=device, native=native)
+        return build(config, _Folder(path, stack), dtype=dtype, device=device, native=native, weight_dtype=weight_dtype)
 
 
 class _Folder:
@@ -78,7 +84,15 @@ class _Folder:
         return self._packed[name].get_tensor(name) if name in self._packed else None
 
 
-def build(config: CausalLMConfig, source: TensorSource, *, dtype: torch.dtype, device: torch.device, native: NativeKernels | None = None) -> CausalLM:
+def build(
+    config: CausalLMConfig,
+    source: TensorSource,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    native: NativeKernels | None = None,
+    weight_dtype: WeightDtype = "auto",
+) -> CausalLM:
     """Assemble the model; q, k, v and gate, up are fused into one matrix each, and packed where that pays."""
     is_packed = can_pack(dtype, device)
     if native is not None and not native.supports(
@@ -98,7 +112,7 @@ def build(config: CausalLMConfig, source: TensorSource, *, dtype: torch.dtype, d
     def linear(names: list[str], num_outputs: int, has_bias: bool = False) -> AnyLinear:
         bias = torch.cat([tensor(f"{name}.bias") for name in names]) if has_bias else None
         if native is not None:
-            return PackedLinear(_pack([f"{name}.weight" for name in names], num_outputs, source, bias), native)
+            return PackedLinear(_pack([f"{name}.weight" for name in names], num_outputs, source, bias, weight_dtype), native)
         layer = Linear(torch.cat([tensor(f"{name}.weight") for name in names]), bias)
         if is_packed:
             layer.pack()
@@ -138,14 +152,15 @@ def build(config: CausalLMConfig, source: TensorSource, *, dtype: torch.dtype, d
     return CausalLM(config, None if is_shared else tensor("model.embed_tokens.weight"), blocks, norm("model.norm"), head, fused).eval()
 
 
-def _pack(names: list[str], num_outputs: int, source: TensorSource, bias: Tensor | None) -> PackedMatrix:
-    """These weights below each other in one packed matrix: as the source has them if all are of one kind, else in bfloat16."""
+def _pack(names: list[str], num_outputs: int, source: TensorSource, bias: Tensor | None, weight_dtype: WeightDtype) -> PackedMatrix:
+    """These weights below each other in one packed matrix: as the source has them if all are of one kind, else in 8 bits or bfloat16."""
     packed = [source.packed(name) for name in names]
     parts = [part for part in packed if part is not None]
     if len(parts) == len(names) and len({part.shape[-1] for part in parts}) == 1:
         records = torch.cat(parts)
     else:
-        records = pack_bfloat16(torch.cat([source.tensor(name) for name in names]))
+        pack = pack_int8 if weight_dtype == "int8" else pack_bfloat16
+        records = pack(torch.cat([source.tensor(name) for name in names]))
     if bias is not None:
         bias = functional.pad(bias.float(), (0, -num_outputs % LANES))
     return PackedMatrix(records, num_outputs, bias)

@@ -12,9 +12,12 @@ from torch import Tensor
 
 from gpu_backend.kernels.build import is_supported
 from gpu_backend.kernels.native import load_native
+from gpu_backend.kernels.packing import KINDS, pack_int8, unpack
 from gpu_backend.layers.batch import ForwardBatch, PromptSpan
+from gpu_backend.layers.linear import PackedLinear
 from gpu_backend.models.causal_lm.model import CausalLM
-from support import tiny_model
+from gpu_backend.models.causal_lm.weights import build
+from support import Weights, tiny_model
 
 pytestmark = pytest.mark.skipif(not is_supported(), reason="this processor lacks the instructions that the C operators are written for")
 SHAPE: dict[str, Any] = {"hidden_size": 64, "head_dim": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96}
@@ -85,3 +88,14 @@ def test_the_residual_stream_that_goes_in_is_left_as_it_was(models_dir: Path) ->
     before = x.clone()
     built.run_layers(x, 0, 1, built.new_cache(num_blocks=9, block_size=4), batch())
     assert torch.equal(x, before)
+
+
+def test_int8_weights_compute_what_the_rounded_weights_do(models_dir: Path) -> None:
+    weights: dict[str, Tensor] = {}
+    exact = tiny_model(dtype=torch.float32, recorded=weights, **SHAPE)
+    rounded = {name: unpack(pack_int8(weight), weight.shape[0]) if weight.dim() == 2 else weight for name, weight in weights.items()}
+    slow = build(exact.config, Weights(rounded.__getitem__), dtype=torch.float32, device=torch.device("cpu"))
+    fast = tiny_model(dtype=torch.bfloat16, native=load_native(models_dir / ".native"), weight_dtype="int8", **SHAPE)
+    assert isinstance(fast.head, PackedLinear) and KINDS[fast.head.matrix.records.shape[-1]] == "q8_0"
+    expected = run(slow)[0]
+    assert ((run(fast)[0] - expected).norm(dim=1) < 0.08 * expected.norm(dim=1)).all()
