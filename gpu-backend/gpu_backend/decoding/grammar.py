@@ -82,17 +82,19 @@ class GrammarState:
 
 
 class GrammarCompiler:
-    """Compiles for one tokenizer and keeps the latest results. May be used from any thread."""
+    """Compiles for one tokenizer and keeps the latest results. May be used from any thread. Without end tokens it refuses every grammar."""
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int, end_token_ids: Iterable[int]) -> None:
         ends = list(end_token_ids)
-        self._tokenizer = LLTokenizer(TokenizerWrapper(_Vocabulary(tokenizer, vocab_size, ends[0])), n_vocab=vocab_size, eos_token=ends)
+        self._tokenizer = LLTokenizer(TokenizerWrapper(_Vocabulary(tokenizer, vocab_size, ends[0])), n_vocab=vocab_size, eos_token=ends) if ends else None
         self._limits = LLParserLimits(max_grammar_size=100_000, max_lexer_states=50_000)
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
 
     def start(self, grammar: str) -> GrammarState:
-        """A fresh state. Raises GrammarError with the reason when the grammar does not compile."""
+        """A fresh state. Raises GrammarError with the reason when the grammar does not compile, or this model can follow none."""
+        if self._tokenizer is None:
+            raise GrammarError("this model has no end token, so it could never finish a text of a given form")
         with self._lock:
             matcher = self._compiled.get(grammar)
             if matcher is not None:

@@ -128,3 +128,9 @@ def test_compiled_grammars_are_kept_but_not_for_ever() -> None:
         compiler.start(choice_grammar([str(index)]))
     assert len(compiler._compiled) == 64
     assert choice_grammar(["69"]) in compiler._compiled and choice_grammar(["0"]) not in compiler._compiled
+
+
+def test_a_model_without_end_tokens_is_built_and_refuses_grammars() -> None:
+    compiler = GrammarCompiler(TOKENIZER, TOKENIZER.vocab_size, [])
+    with pytest.raises(GrammarError, match="no end token"):
+        compiler.start(choice_grammar(["a"]))
