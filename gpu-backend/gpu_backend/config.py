@@ -18,13 +18,14 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """Limits of one engine. Counts are tokens unless named otherwise."""
+    """Limits of one engine. Counts are tokens unless named otherwise. A step that takes longer than `max_step_seconds` is taken to hang."""
 
     max_num_sequences: int = 16
     max_num_waiting: int = 256
     max_num_waiting_per_tenant: int = 128
     max_waiting_tokens: int = 262_144
     max_tokens_per_step: int = 512
+    max_step_seconds: float = 60.0
     kv_block_size: int = 16
     kv_cache_tokens: int = 16_384
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -36,6 +37,8 @@ class EngineConfig:
         for name in ("max_num_sequences", "max_num_waiting", "max_num_waiting_per_tenant", "max_waiting_tokens", "max_tokens_per_step", "kv_block_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.max_step_seconds > 0:
+            raise ConfigError(f"max_step_seconds must be above 0, got {self.max_step_seconds}")
         if self.max_tokens_per_step < self.max_num_sequences:
             raise ConfigError(f"max_tokens_per_step ({self.max_tokens_per_step}) must be at least max_num_sequences ({self.max_num_sequences})")
 

@@ -111,10 +111,10 @@ Event = Delta | Finished | Failed
 
 
 class EngineOverloadedError(Exception):
-    """The queue is full; `retry_after_s` is estimated from how fast requests have been finishing."""
+    """The queue is full, or a step hangs; `retry_after_s` is estimated from how fast requests have been finishing."""
 
     def __init__(self, retry_after_s: int) -> None:
-        super().__init__("the engine's queue is full")
+        super().__init__("the engine takes no more requests at the moment")
         self.retry_after_s = retry_after_s
 
 

@@ -43,7 +43,10 @@ def test_a_short_secret_is_refused() -> None:
         ServerConfig(secret="short")
 
 
-@pytest.mark.parametrize("values", [{"max_num_sequences": 0}, {"kv_block_size": 0}, {"max_num_waiting": 0}, {"max_tokens_per_step": 4, "max_num_sequences": 8}])
+@pytest.mark.parametrize(
+    "values",
+    [{"max_num_sequences": 0}, {"kv_block_size": 0}, {"max_num_waiting": 0}, {"max_step_seconds": 0}, {"max_tokens_per_step": 4, "max_num_sequences": 8}],
+)
 def test_impossible_engine_limits_are_refused(values: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         EngineConfig(**values)  # type: ignore[arg-type]

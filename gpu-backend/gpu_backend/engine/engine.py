@@ -1,7 +1,7 @@
 """Step 6 of a request: one loop of schedule, run, sample; every request that was added ends with exactly one terminal event.
 
 `add` and `cancel` may be called from any thread; `step` belongs to one thread. Sequences change only under the lock, which is free while the model
-runs; a cancel that arrives then takes effect when the step is over, because the model may still read the sequence's blocks.
+and the sampler run; a cancel that arrives then takes effect when the step is over, because the model may still read the sequence's blocks.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from gpu_backend.config import EngineConfig
-from gpu_backend.core import Delta, EngineOverloadedError, Event, Failed, Finished, GrammarError, Request, Usage
+from gpu_backend.core import Delta, EngineOverloadedError, Event, Failed, Finished, GrammarError, Request, TokenLogprob, Usage
 from gpu_backend.decoding.grammar import GrammarCompiler
 from gpu_backend.decoding.output import ChoiceOutput
 from gpu_backend.decoding.sampling import sample
@@ -132,21 +134,42 @@ class Engine:
         return events
 
     def _run(self, plan: Plan) -> list[tuple[str, Event]]:
+        done, broken = self._forward([plan])
+        if broken and len(parts := plan.by_request()) > 1:
+            # One request must not fail its neighbours: each once more alone. What is computed twice is written to the same places.
+            done, broken = self._forward(parts)
+        events: list[tuple[str, Event]] = []
         try:
-            due, logits_KV = self._runner.run(plan)
+            chosen = [(part, due, self._choose(due, logits_KV)) for part, due, logits_KV in done]
             with self._lock:
                 self._apply_cancels()
-                events = self._advance(plan, due, logits_KV)
-            self.num_failed_steps = 0
-            return events
+                for part, due, tokens in chosen:
+                    self._advance(part, due, tokens, events)
         except Exception:
             # Whatever a step raises, its requests must still get their one terminal event and the loop must live on.
             logger.exception("engine step failed", extra={"model": self.name})
-            self.num_failed_steps += 1
-            with self._lock:
-                self._apply_cancels()
-                ids = dict.fromkeys(sequence.request.id for sequence, _ in plan.entries())
-                return [self._fail(i, "internal_error", "The model failed while it computed this answer.") for i in ids if i in self._live]
+            done, broken = [], [plan]
+        self.num_failed_steps = 0 if done else self.num_failed_steps + 1
+        with self._lock:
+            self._apply_cancels()
+            ids = dict.fromkeys(sequence.request.id for part in broken for sequence, _ in part.entries())
+            return events + [self._fail(i, "internal_error", "The model failed while it computed this answer.") for i in ids if i in self._live]
+
+    def _forward(self, plans: list[Plan]) -> tuple[list[tuple[Plan, list[Sequence], Tensor]], list[Plan]]:
+        """-> the plans that the model computed, each with its due sequences and their logits, and the plans over which it raised."""
+        done: list[tuple[Plan, list[Sequence], Tensor]] = []
+        broken: list[Plan] = []
+        for plan in plans:
+            try:
+                done.append((plan, *self._runner.run(plan)))
+            except Exception:
+                logger.exception("engine step failed", extra={"model": self.name, "requests": sorted({s.request.id for s, _ in plan.entries()})})
+                broken.append(plan)
+        return done, broken
+
+    def _choose(self, due: list[Sequence], logits_KV: Tensor) -> list[TokenLogprob | GrammarError]:
+        """The next tokens, without the lock: nobody waits for the sampler, and no request leaves `_live` while a step computes."""
+        return sample(logits_KV, [self._live[sequence.request.id].sequences[sequence].sampler for sequence in due]) if due else []
 
     def _apply_cancels(self) -> None:
         self._is_computing = False
@@ -154,33 +177,27 @@ class Engine:
             self._end(request_id, "cancelled")
         self._cancelled.clear()
 
-    def _advance(self, plan: Plan, due: list[Sequence], logits_KV: object) -> list[tuple[str, Event]]:
+    def _advance(self, plan: Plan, due: list[Sequence], tokens: list[TokenLogprob | GrammarError], events: list[tuple[str, Event]]) -> None:
         """Record what was computed and hand each finished row its token. Sequences cancelled meanwhile are skipped."""
         self._scheduler.advance(plan)
-        live = [(row, sequence) for row, sequence in enumerate(due) if sequence.request.id in self._live]
-        if not live:
-            return []
-        outputs = [self._live[sequence.request.id].sequences[sequence] for _, sequence in live]
-        tokens = sample(logits_KV[[row for row, _ in live]], [output.sampler for output in outputs])  # type: ignore[index]
-        self._metrics.generated_tokens.labels(self.name).inc(len(tokens))
-        events: list[tuple[str, Event]] = []
-        for (_, sequence), output, token in zip(live, outputs, tokens, strict=True):
-            if sequence.request.id not in self._live:
+        for sequence, token in zip(due, tokens, strict=True):
+            live = self._live.get(sequence.request.id)
+            if live is None:
                 continue
             if isinstance(token, GrammarError):
                 events.append(self._fail(sequence.request.id, "unsupported_value", f"response_format: {token}."))
                 continue
             sequence.token_ids.append(token.token_id)
             self._note_token(sequence)
-            delta = output.push(token, sequence.num_generated)
+            delta = live.sequences[sequence].push(token, sequence.num_generated)
             if delta is not None:
                 events.append((sequence.request.id, delta))
                 events += self._close_choice(sequence, delta)
-        return events
 
     def _note_token(self, sequence: Sequence) -> None:
         live = self._live[sequence.request.id]
         live.num_completion_tokens += 1
+        self._metrics.generated_tokens.labels(self.name).inc()
         if not live.has_first_token:
             live.has_first_token = True
             self._metrics.first_token.labels(self.name).observe(self._clock() - live.added_s)

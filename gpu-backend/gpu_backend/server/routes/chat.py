@@ -72,7 +72,7 @@ def _submit(engine: AsyncEngine, engine_request: EngineRequest) -> RequestStream
     try:
         return engine.submit(engine_request)
     except EngineOverloadedError as error:
-        message = f"The server's queue is full; try again in {error.retry_after_s} s."
+        message = f"The server takes no more requests at the moment; try again in {error.retry_after_s} s."
         raise BackendError("server_is_overloaded", message, retry_after_s=error.retry_after_s) from error
 
 
