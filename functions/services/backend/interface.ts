@@ -8,7 +8,8 @@ import type { TokenCount } from '../../schemas/tokenization';
 export interface BackendCall {
   requestId: string;
   deadlineMs: number;
-  traceparent: string | undefined;
+  /** W3C trace context: the caller's trace, or one that begins here. */
+  traceparent: string;
   signal: AbortSignal;
 }
 

@@ -51,19 +51,10 @@ async def create_chat(request: Request, body: ChatRequest) -> Response:
     )
     stream = _submit(engine, engine_request)
     fmt = ChatFormat(body, model)
-    request_id = request.headers.get("x-request-id")
-    log = {
-        "request_id": request_id,
-        "id": body.id,
-        "model": body.model,
-        "prompt_tokens": len(prompt_ids),
-        "stream": body.stream,
-        "traceparent": request.headers.get("traceparent"),
-    }
-    logger.info("chat admitted", extra=log)
+    logger.info("chat admitted", extra={"id": body.id, "model": body.model, "prompt_tokens": len(prompt_ids), "stream": body.stream})
     if body.stream:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(_events(stream, fmt, request_id), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(_events(stream, fmt, request.headers.get("x-request-id")), media_type="text/event-stream", headers=headers)
     return JSONResponse(await _whole(request, stream, fmt))
 
 
