@@ -9,10 +9,14 @@ interface Origin {
   id: string;
   created: number;
   projectId: string;
+  priority: number;
 }
 
 /** The backend's body for a validated request. */
-export function toChatCall(body: CreateChatCompletion, { id, created, projectId }: Origin): ChatCall {
+export function toChatCall(
+  body: CreateChatCompletion,
+  { id, created, projectId, priority }: Origin,
+): ChatCall {
   return {
     id,
     created,
@@ -33,5 +37,6 @@ export function toChatCall(body: CreateChatCompletion, { id, created, projectId 
     response_format: toPlainFormat(body.response_format),
     tenant: projectId,
     end_user: body.user ?? '',
+    priority,
   };
 }

@@ -40,6 +40,7 @@ export interface ChatCall {
   /** Tenants take turns; cached prompts are shared within a tenant's end user only. */
   tenant: string;
   end_user: string;
+  priority: number;
 }
 
 /** The body of `/internal/tokenize`. */

@@ -144,6 +144,19 @@ describe('200', () => {
     });
   });
 
+  it("passes on the key's priority, which no caller can set", async () => {
+    const key = await makeKey({ priority: 3 });
+    for (const stream of [false, true]) {
+      const response = await send({ stream }, { key, headers: { 'x-priority': '4', priority: 'u=0' } });
+      await response.text();
+      expect((await seenByBackend(requestIdOf(response)))?.body).toMatchObject({ priority: 3 });
+    }
+    expect(await backendBody({})).toMatchObject({ priority: 0 });
+    const refused = await send({ priority: 4 }, { key });
+    expect(refused.status).toBe(400);
+    expect(await errorOf(refused)).toMatchObject({ code: 'unknown_parameter', param: 'priority' });
+  });
+
   it('accepts every role, text parts and an answer as SDKs echo it', async () => {
     const echoed = {
       role: 'assistant',
