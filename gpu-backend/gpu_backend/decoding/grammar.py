@@ -17,11 +17,15 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 from torch import Tensor
 
 from gpu_backend.core import GrammarError
+from gpu_backend.decoding.grammar_trial import GrammarTrial, reason_of
 from gpu_backend.tokenizer import Tokenizer
 
 MAX_GRAMMAR_BYTES = 64 * 1024
 _MAX_DEPTH = 64
 _MAX_COMPILED = 64
+_LIMITS: dict[str, Any] = {"max_grammar_size": 100_000, "max_lexer_states": 50_000, "initial_lexer_fuel": 500_000}
+# A compiled grammar takes up to 600 times the memory of its text.
+_MAX_COMPILED_BYTES = 256 * 1024
 # Compact JSON with the spaces people write: a small model that may put white space anywhere can go on doing so for ever.
 _JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
@@ -87,7 +91,8 @@ class GrammarCompiler:
     def __init__(self, tokenizer: Tokenizer, vocab_size: int, end_token_ids: Iterable[int]) -> None:
         ends = list(end_token_ids)
         self._tokenizer = LLTokenizer(TokenizerWrapper(_Vocabulary(tokenizer, vocab_size, ends[0])), n_vocab=vocab_size, eos_token=ends) if ends else None
-        self._limits = LLParserLimits(max_grammar_size=100_000, max_lexer_states=50_000)
+        self._limits = LLParserLimits(**_LIMITS)
+        self._trial = GrammarTrial(_LIMITS)
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -100,12 +105,16 @@ class GrammarCompiler:
             if matcher is not None:
                 self._compiled.move_to_end(grammar)
         if matcher is None:
+            self._trial.check(grammar)
             matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=self._limits)
+            if not matcher.is_error():
+                # The first step finds what compiling does not: a grammar that is too complex to follow, or that no text fits.
+                matcher.compute_bitmask()
             if matcher.is_error():
-                raise GrammarError(matcher.get_error().splitlines()[0][:300])
+                raise GrammarError(reason_of(matcher.get_error()))
             with self._lock:
                 self._compiled[grammar] = matcher
-                if len(self._compiled) > _MAX_COMPILED:
+                while len(self._compiled) > _MAX_COMPILED or sum(map(len, self._compiled)) > _MAX_COMPILED_BYTES:
                     self._compiled.popitem(last=False)
         return GrammarState(matcher.deep_copy())
 

@@ -22,12 +22,13 @@ from gpu_backend.server.prompts import check_length, encode_messages
 from gpu_backend.server.response_format import to_grammar
 from gpu_backend.server.schemas import ChatRequest
 from gpu_backend.server.state import model_for
+from gpu_backend.server.strict_json import StrictJsonRoute
 
 if TYPE_CHECKING:
     from gpu_backend.engine.async_engine import AsyncEngine, RequestStream
     from gpu_backend.server.served_model import ServedModel
 
-router = APIRouter()
+router = APIRouter(route_class=StrictJsonRoute)
 logger = logging.getLogger(__name__)
 _MAX_DEADLINE_MS = 24 * 3600 * 1000
 
@@ -97,7 +98,9 @@ async def _whole(request: Request, stream: RequestStream, fmt: ChatFormat) -> di
             if isinstance(event, Delta):
                 deltas.append(event)
             elif isinstance(event, Failed):
-                raise BackendError(event.code, event.message)
+                # The only part of a body that can turn out to be unusable while it is answered.
+                param = "response_format" if event.code == "unsupported_value" else None
+                raise BackendError(event.code, event.message, param=param)
             else:
                 return fmt.whole(deltas, event.usage)
         raise BackendError("internal_error", "The client left.")
