@@ -138,22 +138,25 @@ class Engine:
         if broken and len(parts := plan.by_request()) > 1:
             # One request must not fail its neighbours: each once more alone. What is computed twice is written to the same places.
             done, broken = self._forward(parts)
-        events: list[tuple[str, Event]] = []
         try:
             chosen = [(part, due, self._choose(due, logits_KV)) for part, due, logits_KV in done]
-            with self._lock:
-                self._apply_cancels()
-                for part, due, tokens in chosen:
-                    self._advance(part, due, tokens, events)
         except Exception:
-            # Whatever a step raises, its requests must still get their one terminal event and the loop must live on.
-            logger.exception("engine step failed", extra={"model": self.name})
-            done, broken = [], [plan]
-        self.num_failed_steps = 0 if done else self.num_failed_steps + 1
+            logger.exception("sampling failed", extra={"model": self.name})
+            chosen, broken = [], [plan]
+        self.num_failed_steps = 0 if chosen else self.num_failed_steps + 1
+        events: list[tuple[str, Event]] = []
         with self._lock:
             self._apply_cancels()
+            try:
+                for part, due, tokens in chosen:
+                    self._advance(part, due, tokens, events)
+            except Exception:
+                # Whatever a step raises, its requests must still get their one terminal event and the loop must live on.
+                logger.exception("engine step failed", extra={"model": self.name})
+                broken = [plan]
             ids = dict.fromkeys(sequence.request.id for part in broken for sequence, _ in part.entries())
-            return events + [self._fail(i, "internal_error", "The model failed while it computed this answer.") for i in ids if i in self._live]
+            events += [self._fail(i, "internal_error", "The model failed while it computed this answer.") for i in ids if i in self._live]
+        return events
 
     def _forward(self, plans: list[Plan]) -> tuple[list[tuple[Plan, list[Sequence], Tensor]], list[Plan]]:
         """-> the plans that the model computed, each with its due sequences and their logits, and the plans over which it raised."""

@@ -254,6 +254,25 @@ def test_a_failing_sampler_fails_its_requests_and_counts_as_a_failing_step(monke
     assert engine.is_failing and engine.num_free_blocks == engine.config.num_kv_blocks
 
 
+def test_a_step_whose_bookkeeping_fails_still_ends_every_request_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first request has had its last event when the second one breaks the step."""
+    engine = tiny_engine(MODEL)
+    for name in ("first", "second", "third"):
+        engine.add(request(name, [1, 2], max_tokens=1))
+    note = engine._note_token
+
+    def explode(sequence: Any) -> None:
+        note(sequence)
+        if sequence.request.id == "second":
+            raise RuntimeError("secret")
+
+    monkeypatch.setattr(engine, "_note_token", explode)
+    events = run_dry(engine)
+    assert [num_terminal(events[name]) for name in ("first", "second", "third")] == [1, 1, 1]
+    assert isinstance(events["first"][-1], Finished) and isinstance(events["second"][-1], Failed)
+    assert engine.num_free_blocks == engine.config.num_kv_blocks
+
+
 def test_the_lock_is_free_while_model_and_sampler_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who adds or cancels a request must not wait for them, let alone for one that hangs."""
     engine = tiny_engine(MODEL)
