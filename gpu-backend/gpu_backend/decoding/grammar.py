@@ -12,9 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import torch
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
-from torch import Tensor
+from numpy.typing import NDArray
 
 from gpu_backend.core import GrammarError
 from gpu_backend.decoding.grammar_trial import GrammarTrial, reason_of
@@ -70,11 +69,12 @@ class GrammarState:
         """Nothing may follow: the text is complete."""
         return bool(self._matcher.is_stopped())
 
-    def mask_(self, logits_V: Tensor) -> Tensor:
+    def mask_(self, logits_V: NDArray[np.float32]) -> NDArray[np.float32]:
         """In place: -inf where a token would break the grammar. Raises GrammarError when the grammar's limits are used up."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         self._check()
-        return logits_V.add_(torch.from_numpy(_BIAS_OF_BYTE.take(bits, axis=0).reshape(-1)[: len(logits_V)]).to(logits_V.device))
+        logits_V += _BIAS_OF_BYTE.take(bits, axis=0).reshape(-1)[: len(logits_V)]
+        return logits_V
 
     def consume(self, token_id: int) -> None:
         self._matcher.consume_token(token_id)

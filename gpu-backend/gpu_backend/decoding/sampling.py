@@ -19,6 +19,7 @@ from gpu_backend.core import GrammarError, SamplingParams, TokenLogprob
 from gpu_backend.decoding.grammar import GrammarState
 from gpu_backend.decoding.truncation import keep_best
 
+Row = NDArray[np.float32]
 _CHUNK = 128
 
 
@@ -42,37 +43,42 @@ def sample(logits_KV: Tensor, states: list[SamplerState]) -> list[TokenLogprob |
 
     The log-probability is 0.0 unless the request asked for it.
     """
-    adjusted_KV, errors = _adjust(logits_KV, states)
     result: list[TokenLogprob | GrammarError] = []
-    for row, token_id in enumerate(_choose(adjusted_KV, states)):
-        error = errors.get(row) or _accept(token_id, states[row])
-        result.append(error or _with_logprob(logits_KV[row], token_id, states[row].params))
+    for row, (choice, state) in enumerate(zip(_choose(logits_KV, states), states, strict=True)):
+        outcome = choice if isinstance(choice, GrammarError) else _accept(choice, state)
+        result.append(outcome if isinstance(outcome, GrammarError) else _with_logprob(logits_KV[row], outcome, state.params))
     return result
 
 
-def _accept(token_id: int, state: SamplerState) -> GrammarError | None:
+def _accept(token_id: int, state: SamplerState) -> int | GrammarError:
+    """Let the choice remember its token; -> the token, unless the grammar has come to its limits with it."""
     if state.grammar is not None:
         try:
             state.grammar.consume(token_id)
         except GrammarError as error:
             return error
     state.counts[token_id] = state.counts.get(token_id, 0) + 1
-    return None
+    return token_id
 
 
-def _adjust(logits_KV: Tensor, states: list[SamplerState]) -> tuple[Tensor, dict[int, GrammarError]]:
-    """-> the logits to choose from (a copy only where some row needs one), and the rows whose grammar gave up."""
-    rows = [row for row, state in enumerate(states) if _is_adjusted(state)]
-    if not rows:
-        return logits_KV, {}
-    adjusted_KV = logits_KV.clone()
-    errors: dict[int, GrammarError] = {}
-    for row in rows:
+def _choose(logits_KV: Tensor, states: list[SamplerState]) -> list[int | GrammarError]:
+    if logits_KV.is_cuda and not any(_is_adjusted(state) or not state.params.is_greedy for state in states):
+        # Nothing but ids has to leave the device.
+        best_K: list[int | GrammarError] = logits_KV.argmax(-1).tolist()
+        return best_K
+    # In numpy and on one core: at this size torch spends more on waking threads than on arithmetic, most of all when they have other work.
+    return [_choose_row(logits_V, state) for logits_V, state in zip(logits_KV.cpu().numpy(), states, strict=True)]
+
+
+def _choose_row(logits_V: Row, state: SamplerState) -> int | GrammarError:
+    """The best token of a greedy row, a drawn one of any other."""
+    if _is_adjusted(state):
+        logits_V = logits_V.copy()
         try:
-            _adjust_row(adjusted_KV[row], states[row])
+            _adjust(logits_V, state)
         except GrammarError as error:
-            errors[row] = error
-    return adjusted_KV, errors
+            return error
+    return int(logits_V.argmax()) if state.params.is_greedy else _draw(logits_V, state)
 
 
 def _is_adjusted(state: SamplerState) -> bool:
@@ -81,42 +87,19 @@ def _is_adjusted(state: SamplerState) -> bool:
     return state.grammar is not None or has_penalties or bool(params.logit_bias)
 
 
-def _adjust_row(logits_V: Tensor, state: SamplerState) -> None:
-    """Penalties on tokens this choice produced, as OpenAI defines them (count * frequency + presence), then the bias, and nothing that breaks the grammar."""
+def _adjust(logits_V: Row, state: SamplerState) -> None:
+    """In place: penalties on tokens this choice produced, as OpenAI defines them (count * frequency + presence), then the bias, then the grammar."""
     params = state.params
     if state.counts and (params.frequency_penalty or params.presence_penalty):
-        ids = torch.tensor(list(state.counts), device=logits_V.device)
-        counts = torch.tensor(list(state.counts.values()), dtype=logits_V.dtype, device=logits_V.device)
-        logits_V[ids] -= counts * params.frequency_penalty + params.presence_penalty
+        counts = np.fromiter(state.counts.values(), np.float32)
+        logits_V[np.fromiter(state.counts, np.int64)] -= counts * np.float32(params.frequency_penalty) + np.float32(params.presence_penalty)
     if params.logit_bias:
-        ids = torch.tensor(list(params.logit_bias), device=logits_V.device)
-        logits_V[ids] += torch.tensor(list(params.logit_bias.values()), dtype=logits_V.dtype, device=logits_V.device)
+        logits_V[np.fromiter(params.logit_bias, np.int64)] += np.fromiter(params.logit_bias.values(), np.float32)
     if state.grammar is not None:
         state.grammar.mask_(logits_V)
 
 
-def _choose(logits_KV: Tensor, states: list[SamplerState]) -> list[int]:
-    """The best token of greedy rows, a drawn one of the others."""
-    drawn = [row for row, state in enumerate(states) if not state.params.is_greedy]
-    if not drawn:
-        return _best(logits_KV)
-    best = _best(logits_KV) if len(drawn) < len(states) else [0] * len(states)
-    for row, logits_V in zip(drawn, _rows(logits_KV, drawn).cpu().numpy(), strict=True):
-        best[row] = _draw(logits_V, states[row])
-    return best
-
-
-def _rows(logits_KV: Tensor, rows: list[int]) -> Tensor:
-    return logits_KV if len(rows) == len(logits_KV) else logits_KV[rows]
-
-
-def _best(logits_KV: Tensor) -> list[int]:
-    # numpy finds the place of a maximum several times faster than torch does on a CPU; both take the first of equals.
-    best_K: list[int] = logits_KV.numpy().argmax(-1).tolist() if logits_KV.device.type == "cpu" else logits_KV.argmax(-1).tolist()
-    return best_K
-
-
-def _draw(logits_V: NDArray[np.float32], state: SamplerState) -> int:
+def _draw(logits_V: Row, state: SamplerState) -> int:
     """A token at one uniform random number, by the inverse of the cumulative distribution in float64, so that 50,000 small terms add up."""
     params, uniform = state.params, state.random.random()
     # A softmax without its division.
