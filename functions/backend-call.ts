@@ -2,6 +2,7 @@
 import type { Context } from 'hono';
 import type { AppEnv } from './context';
 import { ApiError } from './errors';
+import { continueTrace } from './lib/traceparent';
 import type { BackendCall } from './services/backend';
 
 export const DEFAULT_DEADLINE_MS = 600_000;
@@ -21,13 +22,10 @@ function readDeadlineMs(c: Context<AppEnv>): number {
 
 /** `maxMs` shortens the deadline of calls that have no business taking long. */
 export function backendCall(c: Context<AppEnv>, maxMs: number = MAX_DEADLINE_MS): BackendCall {
-  const traceparent = c.req.header('traceparent');
   return {
     requestId: c.var.requestId,
     deadlineMs: Math.min(readDeadlineMs(c), maxMs),
-    traceparent: /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(traceparent ?? '')
-      ? traceparent
-      : undefined,
+    traceparent: continueTrace(c.req.header('traceparent')),
     signal: c.req.raw.signal,
   };
 }

@@ -21,6 +21,8 @@ export const apiKeys = sqliteTable(
     expiresAtMs: integer('expires_at_ms'),
     disabledAtMs: integer('disabled_at_ms'),
     createdAtMs: createdAtMs(),
+    /** From -4 to 4: each step doubles the share that this key's requests have where requests wait. */
+    priority: integer('priority').notNull().default(0),
   },
   (table) => [
     index('api_keys_lookup_idx').on(table.lookup),

@@ -1,5 +1,6 @@
 // What form the answer must have: free text, any JSON object, or JSON that fits a schema.
 import { z } from '@hono/zod-openapi';
+import { isTooDeep, MAX_DEPTH } from './depth';
 import { rejectWith } from './reject';
 
 const TYPES = ['text', 'json_object', 'json_schema'];
@@ -11,7 +12,10 @@ export const ResponseFormatSchema = z
       .object({
         name: z.string().regex(/^[\w-]{1,64}$/, 'must be 1 to 64 letters, digits, _ or -'),
         description: z.string().max(1024).nullish(),
-        schema: z.record(z.string(), z.unknown()).optional(),
+        schema: z
+          .record(z.string(), z.unknown())
+          .refine((schema) => !isTooDeep(schema), `must not be nested deeper than ${MAX_DEPTH} levels`)
+          .optional(),
         strict: z.boolean().nullish().openapi({ description: 'The schema always holds, strict or not.' }),
       })
       .optional(),

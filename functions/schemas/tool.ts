@@ -1,5 +1,6 @@
 // Tools that a model may call, and the choice among them.
 import { z } from '@hono/zod-openapi';
+import { isTooDeep, MAX_DEPTH } from './depth';
 import { checkKeys, rejectWith } from './reject';
 
 const MAX_TOOLS = 128;
@@ -11,9 +12,13 @@ export const functionName = z
 const FunctionSchema = z.strictObject({
   name: functionName,
   description: z.string().max(16_384).nullish(),
-  parameters: z.record(z.string(), z.unknown()).nullish().openapi({
-    description: 'A JSON schema of objects; without one the function takes no arguments.',
-  }),
+  parameters: z
+    .record(z.string(), z.unknown())
+    .refine((schema) => !isTooDeep(schema), `must not be nested deeper than ${MAX_DEPTH} levels`)
+    .nullish()
+    .openapi({
+      description: 'A JSON schema of objects; without one the function takes no arguments.',
+    }),
   strict: z.boolean().nullish().openapi({
     description:
       'With `true` a schema that cannot hold in every detail is an error; else what cannot hold is left out.',

@@ -18,13 +18,17 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """Limits of one engine. Counts are tokens unless named otherwise; `adapter_cache_bytes` bounds the memory of loaded adapters, used or not."""
+    """Limits of one engine. Counts are tokens unless named otherwise; `adapter_cache_bytes` bounds the memory of loaded adapters, used or not.
+
+    A step that takes longer than `max_step_seconds` is taken to hang.
+    """
 
     max_num_sequences: int = 16
     max_num_waiting: int = 256
     max_num_waiting_per_tenant: int = 128
     max_waiting_tokens: int = 262_144
     max_tokens_per_step: int = 512
+    max_step_seconds: float = 60.0
     kv_block_size: int = 16
     kv_cache_tokens: int = 16_384
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -40,6 +44,8 @@ class EngineConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.adapter_cache_bytes < 0:
             raise ConfigError(f"adapter_cache_bytes must not be negative, got {self.adapter_cache_bytes}")
+        if not self.max_step_seconds > 0:
+            raise ConfigError(f"max_step_seconds must be above 0, got {self.max_step_seconds}")
         if self.max_tokens_per_step < self.max_num_sequences:
             raise ConfigError(f"max_tokens_per_step ({self.max_tokens_per_step}) must be at least max_num_sequences ({self.max_num_sequences})")
 

@@ -194,10 +194,11 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Terminal: the request ended early. `code` is one of the closed list shared with the edge; `message` is written for callers."""
+    """Terminal: the request ended early. `code` is one of the closed list shared with the edge; `message` is written for callers, `param` what it is about."""
 
     code: str
     message: str
+    param: str | None = None
 
 
 Event = Delta | LabelScoresReady | HiddenStatesReady | Finished | Failed
@@ -208,10 +209,10 @@ class UnfitRequestError(ValueError):
 
 
 class EngineOverloadedError(Exception):
-    """The queue, or the memory for adapters, is full; `retry_after_s` is estimated from how fast requests have been finishing."""
+    """The queue, or the memory for adapters, is full, or a step hangs; `retry_after_s` is estimated from how fast requests have been finishing."""
 
     def __init__(self, retry_after_s: int) -> None:
-        super().__init__("the engine has no room for another request")
+        super().__init__("the engine takes no more requests at the moment")
         self.retry_after_s = retry_after_s
 
 

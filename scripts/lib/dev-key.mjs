@@ -37,7 +37,7 @@ export function createApiKey({ pepper, environment = 'test', id = DEVELOPMENT_KE
 /**
  * SQL that creates or replaces a project and one key of it; safe to run again.
  * @param {{ key: ReturnType<typeof createApiKey>, projectId?: string, projectName?: string, keyName?: string,
- *   scopes?: string[], expiresAtMs?: number | null, disabledAtMs?: number | null, nowMs?: number }} options
+ *   scopes?: string[], priority?: number, expiresAtMs?: number | null, disabledAtMs?: number | null, nowMs?: number }} options
  */
 export function seedSql({
   key,
@@ -45,6 +45,7 @@ export function seedSql({
   projectName = 'Development',
   keyName = 'Development key',
   scopes = ALL_SCOPES,
+  priority = 0,
   expiresAtMs = null,
   disabledAtMs = null,
   nowMs = Date.now(),
@@ -63,6 +64,7 @@ export function seedSql({
       expires_at_ms: expiresAtMs,
       disabled_at_ms: disabledAtMs,
       created_at_ms: nowMs,
+      priority,
     }),
   ].join('\n')}\n`;
 }

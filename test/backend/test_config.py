@@ -45,7 +45,14 @@ def test_a_short_secret_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"max_num_sequences": 0}, {"kv_block_size": 0}, {"max_num_waiting": 0}, {"max_tokens_per_step": 4, "max_num_sequences": 8}, {"adapter_cache_bytes": -1}],
+    [
+        {"max_num_sequences": 0},
+        {"kv_block_size": 0},
+        {"max_num_waiting": 0},
+        {"max_step_seconds": 0},
+        {"max_tokens_per_step": 4, "max_num_sequences": 8},
+        {"adapter_cache_bytes": -1},
+    ],
 )
 def test_impossible_engine_limits_are_refused(values: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):

@@ -66,4 +66,44 @@ describe('a backend', () => {
     expect((await waiting).choices[0]?.message.content).toContain('Paris');
     expect((await fetch(`${product.baseUrl}/ready`)).status).toBe(200);
   });
+
+  it('that dies under load ends every stream with an error and every other call with a 5xx', async () => {
+    const story = (index: number, more: Record<string, unknown>) =>
+      post(product, CHAT, ask(`Write very long story number ${index}.`, { max_tokens: 4000, ...more }));
+    const streams = await Promise.all(
+      Array.from({ length: 8 }, (_, index) => story(index, { stream: true, store: index % 2 === 0 })),
+    );
+    const wholes = Array.from({ length: 4 }, (_, index) => story(index, {}));
+    // Every stream has spoken, so none of them fails only because it never began.
+    const open = streams.map((response) => ({ response, events: events(response), seen: [] as string[] }));
+    await Promise.all(
+      open.map(async ({ events: source, seen }) => {
+        while (seen.length < 3) seen.push(String((await source.next()).value));
+      }),
+    );
+    await backend.kill();
+    const killedAt = performance.now();
+    for (const { response, events: source, seen } of open) {
+      for await (const data of source) seen.push(data);
+      expect(seen).not.toContain('[DONE]');
+      expect(seen.filter((data) => data.startsWith('{"error"'))).toHaveLength(1);
+      const { error } = JSON.parse(seen.at(-1) ?? '{}');
+      expect(error).toMatchObject({ code: 'upstream_stream_interrupted', type: 'server_error' });
+      expect(error.request_id).toBe(response.headers.get('x-request-id'));
+    }
+    for (const response of await Promise.all(wholes)) {
+      const error = await errorOf(response);
+      expect([502, 503]).toContain(error.status);
+      expect(['backend_unavailable', 'upstream_invalid_response']).toContain(error.code);
+      expect(response.headers.get('x-should-retry')).toBe('true');
+      expect(error.request_id).toBe(response.headers.get('x-request-id'));
+    }
+    expect(performance.now() - killedAt).toBeLessThan(5_000);
+
+    await backend.start();
+    const again = await readStream(
+      await post(product, CHAT, ask('What is the capital of France?', { max_tokens: 16, stream: true })),
+    );
+    expect([again.isDone, again.text]).toEqual([true, expect.stringContaining('Paris')]);
+  });
 });

@@ -11,6 +11,7 @@ export const ORIGIN = 'https://edge.test';
 
 interface KeyOptions {
   scopes?: string[];
+  priority?: number;
   projectId?: string;
   expiresAtMs?: number;
   disabledAtMs?: number;

@@ -64,6 +64,7 @@ export function registerCreateChatCompletion(app: App): void {
       id: newId('chatCompletion'),
       created: toUnixSeconds(c.var.acceptedAtMs),
       projectId: c.var.key.projectId,
+      priority: c.var.key.priority,
     });
     if (body.stream === true) return streamChatCompletion(c, body, chat);
 

@@ -10,10 +10,14 @@ interface Origin {
   id: string;
   created: number;
   projectId: string;
+  priority: number;
 }
 
 /** The backend's body for a validated request. */
-export function toChatCall(body: CreateChatCompletion, { id, created, projectId }: Origin): ChatCall {
+export function toChatCall(
+  body: CreateChatCompletion,
+  { id, created, projectId, priority }: Origin,
+): ChatCall {
   return {
     id,
     created,
@@ -36,5 +40,6 @@ export function toChatCall(body: CreateChatCompletion, { id, created, projectId 
     parallel_tool_calls: body.parallel_tool_calls ?? true,
     tenant: projectId,
     end_user: body.user ?? '',
+    priority,
   };
 }

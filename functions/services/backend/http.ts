@@ -78,9 +78,9 @@ export class HttpBackend implements Backend {
     const headers = new Headers({
       'x-request-id': call.requestId,
       'x-deadline-ms': String(call.deadlineMs),
+      traceparent: call.traceparent,
     });
     if (this.#secret !== '') headers.set('x-attune-secret', this.#secret);
-    if (call.traceparent !== undefined) headers.set('traceparent', call.traceparent);
     if (body !== undefined) headers.set('content-type', 'application/json');
     const late = AbortSignal.timeout(call.deadlineMs + GRACE_MS);
     try {

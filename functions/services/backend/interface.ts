@@ -10,7 +10,8 @@ import type { PlainTools } from '../../schemas/tool';
 export interface BackendCall {
   requestId: string;
   deadlineMs: number;
-  traceparent: string | undefined;
+  /** W3C trace context: the caller's trace, or one that begins here. */
+  traceparent: string;
   signal: AbortSignal;
 }
 
@@ -37,6 +38,7 @@ export interface ChatCall extends PlainTools {
   /** Tenants take turns; cached prompts are shared within a tenant's end user only. */
   tenant: string;
   end_user: string;
+  priority: number;
 }
 
 /** The body of `/internal/tokenize`. */

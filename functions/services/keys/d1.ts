@@ -7,6 +7,9 @@ import { hashKey, hasKeyForm } from './format';
 import type { ApiKey, KeyStore } from './interface';
 import { SCOPES } from './scopes';
 
+/** The backend's bound, in both directions. */
+const MAX_PRIORITY = 4;
+
 export class D1KeyStore implements KeyStore {
   readonly #db;
   readonly #pepper: string;
@@ -28,6 +31,8 @@ export class D1KeyStore implements KeyStore {
       projectId: row.projectId,
       // A scope that a later version wrote and this one does not know grants nothing.
       scopes: SCOPES.filter((scope) => row.scopes.includes(scope)),
+      // The backend refuses anything beyond; a row that somebody wrote by hand must not make a key useless.
+      priority: Math.max(-MAX_PRIORITY, Math.min(MAX_PRIORITY, Math.round(row.priority))),
     };
   }
 }

@@ -6,6 +6,8 @@ export interface ApiKey {
   id: string;
   projectId: string;
   scopes: readonly Scope[];
+  /** A whole number from -4 to 4: each step doubles the share that its requests have where requests wait. */
+  priority: number;
 }
 
 export interface KeyStore {

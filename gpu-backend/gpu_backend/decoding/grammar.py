@@ -12,18 +12,25 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import torch
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
-from torch import Tensor
+from numpy.typing import NDArray
 
 from gpu_backend.core import GrammarError
+from gpu_backend.decoding.grammar_trial import GrammarTrial, reason_of
 from gpu_backend.tokenizer import Tokenizer
 
 MAX_GRAMMAR_BYTES = 64 * 1024
 MAX_DEPTH = 64
 _MAX_COMPILED = 64
+_LIMITS: dict[str, Any] = {"max_grammar_size": 100_000, "max_lexer_states": 50_000, "initial_lexer_fuel": 500_000}
+# A compiled grammar takes up to 600 times the memory of its text.
+_MAX_COMPILED_BYTES = 256 * 1024
 # Compact JSON with the spaces people write: a small model that may put white space anywhere can go on doing so for ever.
 JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+# What each byte of a bit mask adds to its eight logits: nothing where the bit is set, -inf elsewhere. One look-up, instead of unpacking bits and filling.
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+_BIAS_OF_BYTE = np.where(_BITS == 1, np.float32(0), np.float32(-np.inf))
 
 
 def json_grammar(schema: dict[str, Any]) -> str:
@@ -54,9 +61,8 @@ def choice_grammar(choices: Iterable[str]) -> str:
 class GrammarState:
     """Where one choice stands in its grammar, which begins with the token `trigger` when there is one: until that comes, anything goes."""
 
-    def __init__(self, matcher: LLMatcher, vocab_size: int, trigger: int | None = None) -> None:
+    def __init__(self, matcher: LLMatcher, trigger: int | None = None) -> None:
         self._matcher = matcher
-        self._vocab_size = vocab_size
         self._awaited = trigger
 
     @property
@@ -64,14 +70,14 @@ class GrammarState:
         """Nothing may follow: the text is complete."""
         return self._awaited is None and bool(self._matcher.is_stopped())
 
-    def mask(self, logits_V: Tensor) -> Tensor:
-        """A copy of the logits with -inf where a token would break the grammar. Raises GrammarError when the grammar's limits are used up."""
+    def mask_(self, logits_V: NDArray[np.float32]) -> NDArray[np.float32]:
+        """In place: -inf where a token would break the grammar. Raises GrammarError when the grammar's limits are used up."""
         if self._awaited is not None:
-            return logits_V.clone()
+            return logits_V
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         self._check()
-        is_allowed = torch.from_numpy(np.unpackbits(bits, bitorder="little")[: self._vocab_size].astype(bool))
-        return logits_V.masked_fill(~is_allowed.to(logits_V.device), float("-inf"))
+        logits_V += _BIAS_OF_BYTE.take(bits, axis=0).reshape(-1)[: len(logits_V)]
+        return logits_V
 
     def consume(self, token_id: int) -> None:
         if self._awaited not in (None, token_id):
@@ -86,31 +92,37 @@ class GrammarState:
 
 
 class GrammarCompiler:
-    """Compiles for one tokenizer and keeps the latest results. May be used from any thread."""
+    """Compiles for one tokenizer and keeps the latest results. May be used from any thread. Without end tokens it refuses every grammar."""
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int, end_token_ids: Iterable[int]) -> None:
         ends = list(end_token_ids)
-        self._vocab_size = vocab_size
-        self._tokenizer = LLTokenizer(TokenizerWrapper(_Vocabulary(tokenizer, vocab_size, ends[0])), n_vocab=vocab_size, eos_token=ends)
-        self._limits = LLParserLimits(max_grammar_size=100_000, max_lexer_states=50_000)
+        self._tokenizer = LLTokenizer(TokenizerWrapper(_Vocabulary(tokenizer, vocab_size, ends[0])), n_vocab=vocab_size, eos_token=ends) if ends else None
+        self._limits = LLParserLimits(**_LIMITS)
+        self._trial = GrammarTrial(_LIMITS)
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
 
     def start(self, grammar: str, trigger: int | None = None) -> GrammarState:
-        """A fresh state. Raises GrammarError with the reason when the grammar does not compile."""
+        """A fresh state. Raises GrammarError with the reason when the grammar does not compile, or this model can follow none."""
+        if self._tokenizer is None:
+            raise GrammarError("this model has no end token, so it could never finish a text of a given form")
         with self._lock:
             matcher = self._compiled.get(grammar)
             if matcher is not None:
                 self._compiled.move_to_end(grammar)
         if matcher is None:
+            self._trial.check(grammar)
             matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=self._limits)
+            if not matcher.is_error():
+                # The first step finds what compiling does not: a grammar that is too complex to follow, or that no text fits.
+                matcher.compute_bitmask()
             if matcher.is_error():
-                raise GrammarError(matcher.get_error().splitlines()[0][:300])
+                raise GrammarError(reason_of(matcher.get_error()))
             with self._lock:
                 self._compiled[grammar] = matcher
-                if len(self._compiled) > _MAX_COMPILED:
+                while len(self._compiled) > _MAX_COMPILED or sum(map(len, self._compiled)) > _MAX_COMPILED_BYTES:
                     self._compiled.popitem(last=False)
-        return GrammarState(matcher.deep_copy(), self._vocab_size, trigger)
+        return GrammarState(matcher.deep_copy(), trigger)
 
 
 class _Vocabulary:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-from gpu_backend.core import Event, Failed, Finished, Request
+from gpu_backend.core import EngineOverloadedError, Event, Failed, Finished, Request
 from gpu_backend.engine.engine import Engine
+from gpu_backend.engine.watchdog import Watchdog
+
+logger = logging.getLogger(__name__)
+_STALLED_RETRY_AFTER_S = 10
 
 
 class RequestStream:
@@ -17,7 +22,7 @@ class RequestStream:
 
     def __init__(self, owner: AsyncEngine, request_id: str) -> None:
         self._owner = owner
-        self._request_id = request_id
+        self.request_id = request_id
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
 
     def put(self, event: Event) -> None:
@@ -34,12 +39,15 @@ class RequestStream:
 
     def cancel(self) -> None:
         """Stop the request and end the stream without another event; harmless after its end."""
-        self._owner.cancel(self._request_id)
+        self._owner.cancel(self)
         self._queue.put_nowait(None)
 
 
 class AsyncEngine:
-    """Use from one event loop."""
+    """Use from one event loop.
+
+    When a step hangs, every open stream is told so, and new requests are refused until it comes back; the engine then frees what those requests held.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -49,12 +57,15 @@ class AsyncEngine:
         self._is_closing = False
         # Its own thread, so that a queue of adapters never keeps other requests from being read.
         self._loader = ThreadPoolExecutor(1, f"adapters-{engine.name}")
+        self._watchdog = Watchdog(engine.config.max_step_seconds)
+        self._watching = self._loop.create_task(self._watch())
         self._thread = threading.Thread(target=self._run, name=f"engine-{engine.name}", daemon=True)
         self._thread.start()
 
     @property
     def is_failing(self) -> bool:
-        return self._engine.is_failing
+        """Steps raise, or one hangs."""
+        return self._engine.is_failing or self._watchdog.is_overdue
 
     @asynccontextmanager
     async def holding(self, adapter_id: str | None) -> AsyncIterator[None]:
@@ -80,32 +91,48 @@ class AsyncEngine:
             raise
 
     def submit(self, request: Request) -> RequestStream:
-        """Admit a request. Raises what `Engine.add` raises, at once."""
+        """Admit a request. Raises at once what `Engine.add` raises, and EngineOverloadedError while the engine hangs."""
+        if self._watchdog.is_overdue:
+            raise EngineOverloadedError(_STALLED_RETRY_AFTER_S)
         self._engine.add(request)
         # Not too late for the first event: events are dispatched on this loop, after this call.
         stream = self._streams[request.id] = RequestStream(self, request.id)
         self._wake.set()
         return stream
 
-    def cancel(self, request_id: str) -> None:
-        self._streams.pop(request_id, None)
-        self._engine.cancel(request_id)
+    def cancel(self, stream: RequestStream) -> None:
+        """Nothing happens when the stream has had its terminal event; its id may then already be another request's."""
+        if self._streams.get(stream.request_id) is stream:
+            del self._streams[stream.request_id]
+            self._engine.cancel(stream.request_id)
 
     def close(self) -> None:
-        """End the thread after its present step."""
+        """End the thread after its present step; one that hangs is left behind."""
         self._is_closing = True
+        self._watching.cancel()
         self._wake.set()
-        self._thread.join(timeout=30)
-        self._loader.shutdown(cancel_futures=True)
+        self._thread.join(timeout=0 if self._watchdog.is_overdue else 30)
+        self._loader.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
         while not self._is_closing:
             self._wake.wait()
             self._wake.clear()
             while self._engine.has_work and not self._is_closing:
-                events = self._engine.step()
+                with self._watchdog.step():
+                    events = self._engine.step()
                 if events:
                     self._loop.call_soon_threadsafe(self._dispatch, events)
+
+    async def _watch(self) -> None:
+        interval_s = min(1.0, self._engine.config.max_step_seconds / 4)
+        while True:
+            await asyncio.sleep(interval_s)
+            if self._watchdog.is_overdue and self._streams:
+                logger.error("engine step hangs", extra={"model": self._engine.name, "requests": list(self._streams)})
+                for stream in list(self._streams.values()):
+                    stream.put(Failed("internal_error", "The model stopped responding while it computed this answer."))
+                    self.cancel(stream)
 
     def _dispatch(self, events: list[tuple[str, Event]]) -> None:
         for request_id, event in events:

@@ -1,7 +1,7 @@
 """Step 6 of a request: one loop of schedule, run, read out; every request that was added ends with exactly one terminal event.
 
 `add` and `cancel` may be called from any thread; `step` belongs to one thread. Sequences change only under the lock, which is free while the model
-runs; a cancel that arrives then takes effect when the step is over, because the model may still read the sequence's blocks.
+and the sampler run; a cancel that arrives then takes effect when the step is over, because the model may still read the sequence's blocks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gpu_backend.engine.adapter_store import NoRoomError
 from gpu_backend.engine.admission import lay_out
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
-from gpu_backend.engine.readout import read
+from gpu_backend.engine.readout import Reading, read
 from gpu_backend.engine.rows import DueRow
 from gpu_backend.engine.scheduler import Plan, QueueFullError, Scheduler
 from gpu_backend.engine.sequence import Sequence
@@ -171,21 +171,46 @@ class Engine:
         return events
 
     def _run(self, plan: Plan) -> list[tuple[str, Event]]:
+        done, broken = self._forward([plan])
+        if broken and len(parts := plan.by_request()) > 1:
+            # One request must not fail its neighbours: each once more alone. What is computed twice is written to the same places.
+            done, broken = self._forward(parts)
         try:
-            due = self._runner.run(plan)
-            with self._lock:
-                self._apply_cancels()
-                events = self._advance(plan, due)
-            self.num_failed_steps = 0
-            return events
+            chosen = [(part, self._read(rows)) for part, rows in done]
         except Exception:
-            # Whatever a step raises, its requests must still get their one terminal event and the loop must live on.
-            logger.exception("engine step failed", extra={"model": self.name})
-            self.num_failed_steps += 1
-            with self._lock:
-                self._apply_cancels()
-                ids = dict.fromkeys(sequence.request.id for sequence, _ in plan.entries())
-                return [self._fail(i, "internal_error", "The model failed while it computed this answer.") for i in ids if i in self._live]
+            logger.exception("sampling failed", extra={"model": self.name})
+            chosen, broken = [], [plan]
+        self.num_failed_steps = 0 if chosen else self.num_failed_steps + 1
+        events: list[tuple[str, Event]] = []
+        with self._lock:
+            self._apply_cancels()
+            try:
+                for part, readings in chosen:
+                    self._advance(part, readings, events)
+            except Exception:
+                # Whatever a step raises, its requests must still get their one terminal event and the loop must live on.
+                logger.exception("engine step failed", extra={"model": self.name})
+                broken = [plan]
+            ids = dict.fromkeys(sequence.request.id for part in broken for sequence, _ in part.entries())
+            events += [self._fail(i, "internal_error", "The model failed while it computed this answer.") for i in ids if i in self._live]
+        return events
+
+    def _forward(self, plans: list[Plan]) -> tuple[list[tuple[Plan, list[DueRow]]], list[Plan]]:
+        """-> the plans that the model computed, each with the rows that are due, and the plans over which it raised."""
+        done: list[tuple[Plan, list[DueRow]]] = []
+        broken: list[Plan] = []
+        for plan in plans:
+            try:
+                done.append((plan, self._runner.run(plan)))
+            except Exception:
+                logger.exception("engine step failed", extra={"model": self.name, "requests": sorted({s.request.id for s, _ in plan.entries()})})
+                broken.append(plan)
+        return done, broken
+
+    def _read(self, rows: list[DueRow]) -> list[Reading]:
+        """What the rows bring, without the lock: nobody waits for the sampler, and no request leaves `_live` while a step computes."""
+        outputs = {row.sequence: output for row in rows if (output := self._live[row.sequence.request.id].outputs.get(row.sequence)) is not None}
+        return read(rows, outputs)
 
     def _apply_cancels(self) -> None:
         self._is_computing = False
@@ -193,19 +218,16 @@ class Engine:
             self._end(request_id, "cancelled")
         self._cancelled.clear()
 
-    def _advance(self, plan: Plan, due: list[DueRow]) -> list[tuple[str, Event]]:
+    def _advance(self, plan: Plan, readings: list[Reading], events: list[tuple[str, Event]]) -> None:
         """Record what was computed and hand out what each finished row brings. Sequences cancelled meanwhile are skipped."""
         self._scheduler.advance(plan)
-        rows = [row for row in due if row.sequence.request.id in self._live]
-        outputs = {row.sequence: output for row in rows if (output := self._live[row.sequence.request.id].outputs.get(row.sequence)) is not None}
-        self._metrics.generated_tokens.labels(self.name).inc(len(outputs))
-        events: list[tuple[str, Event]] = []
-        for reading in read(rows, outputs):
+        for reading in readings:
             sequence, request_id = reading.sequence, reading.sequence.request.id
             if request_id not in self._live:
                 continue
             if reading.error is not None:
-                events.append(self._fail(request_id, "unsupported_value", f"{_subject_of(sequence.request)}: {reading.error}."))
+                subject = _subject_of(sequence.request)
+                events.append(self._fail(request_id, "unsupported_value", f"{subject}: {reading.error}.", subject))
                 continue
             if reading.token_id is not None:
                 sequence.token_ids.append(reading.token_id)
@@ -214,11 +236,11 @@ class Engine:
                 events.append((request_id, reading.event))
             if reading.is_last:
                 events += self._close_choice(sequence)
-        return events
 
     def _note_token(self, sequence: Sequence) -> None:
         live = self._live[sequence.request.id]
         live.num_completion_tokens += 1
+        self._metrics.generated_tokens.labels(self.name).inc()
         if not live.has_first_token:
             live.has_first_token = True
             self._metrics.first_token.labels(self.name).observe(self._clock() - live.added_s)
@@ -241,9 +263,9 @@ class Engine:
         late = [i for i, live in self._live.items() if live.request.deadline_s is not None and now >= live.request.deadline_s]
         return [self._fail(i, "deadline_exceeded", "The request did not finish before its deadline.") for i in late]
 
-    def _fail(self, request_id: str, code: str, message: str) -> tuple[str, Event]:
+    def _fail(self, request_id: str, code: str, message: str, param: str | None = None) -> tuple[str, Event]:
         self._end(request_id, code)
-        return request_id, Failed(code, message)
+        return request_id, Failed(code, message, param)
 
     def _end(self, request_id: str, outcome: str) -> None:
         """The one place where a request stops being live."""

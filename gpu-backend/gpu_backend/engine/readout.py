@@ -40,9 +40,9 @@ def _read_tokens(rows: list[DueRow], outputs: Mapping[Sequence, ChoiceOutput]) -
     """One call samples for all of them."""
     if not rows:
         return []
-    logits_KV = torch.stack([row.logits_V for row in rows if row.logits_V is not None])
+    logits = [row.logits_V for row in rows if row.logits_V is not None]
     readings: list[Reading] = []
-    for row, token in zip(rows, sample(logits_KV, [outputs[row.sequence].sampler for row in rows]), strict=True):
+    for row, token in zip(rows, sample(logits, [outputs[row.sequence].sampler for row in rows]), strict=True):
         if isinstance(token, GrammarError):
             readings.append(Reading(row.sequence, None, is_last=False, error=token))
         else:

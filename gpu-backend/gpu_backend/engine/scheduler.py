@@ -32,6 +32,15 @@ class Plan:
         """All sequences with their token counts, in the order of the flat batch."""
         return [(sequence, 1) for sequence in self.decodes] + self.prompts
 
+    def by_request(self) -> list[Plan]:
+        """The same work, one plan for each request."""
+        parts: dict[str, Plan] = {}
+        for sequence in self.decodes:
+            parts.setdefault(sequence.request.id, Plan()).decodes.append(sequence)
+        for sequence, length in self.prompts:
+            parts.setdefault(sequence.request.id, Plan()).prompts.append((sequence, length))
+        return list(parts.values())
+
 
 class Scheduler:
     """`running` is ordered by age."""

@@ -75,7 +75,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def on_unknown(request: Request, error: Exception) -> JSONResponse:
-        logger.error("unexpected failure", exc_info=error, extra={"request_id": request.headers.get("x-request-id")})
+        logger.error("unexpected failure", exc_info=error)
         return answer(request, BackendError("internal_error", "The backend failed while it handled this request."))
 
 

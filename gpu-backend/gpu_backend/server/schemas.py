@@ -85,7 +85,7 @@ class ChatRequest(StrictModel):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=0)] = 0
     stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=1024)]], Field(max_length=4)] = []
-    seed: int | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     n: Annotated[int, Field(ge=1, le=128)] = 1
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] = 0

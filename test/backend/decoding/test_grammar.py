@@ -7,6 +7,7 @@ import re
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -66,7 +67,7 @@ def test_regex_and_choice() -> None:
 
 
 def test_a_control_token_is_never_allowed_as_text() -> None:
-    mask = COMPILER.start(json_grammar({"type": "string"})).mask(torch.zeros(TOKENIZER.vocab_size))
+    mask = COMPILER.start(json_grammar({"type": "string"})).mask_(np.zeros(TOKENIZER.vocab_size, np.float32))
     assert mask[TOKENIZER.control_ids["<|start|>"]] == float("-inf")
 
 
@@ -80,12 +81,12 @@ def test_the_mask_comes_after_penalties_and_bias() -> None:
 def test_states_of_one_grammar_are_independent() -> None:
     first, second = (COMPILER.start(choice_grammar(["ab", "cd"])) for _ in range(2))
     first.consume(ord("a"))
-    assert second.mask(torch.zeros(TOKENIZER.vocab_size))[ord("c")] == 0
+    assert second.mask_(np.zeros(TOKENIZER.vocab_size, np.float32))[ord("c")] == 0
 
 
 def test_a_wrong_token_ends_only_its_own_row() -> None:
     class Stuck(GrammarState):
-        def mask(self, logits_V: torch.Tensor) -> torch.Tensor:
+        def mask_(self, logits_V: Any) -> Any:
             raise GrammarError("stuck")
 
     broken = COMPILER.start(choice_grammar(["a"]))
@@ -128,3 +129,9 @@ def test_compiled_grammars_are_kept_but_not_for_ever() -> None:
         compiler.start(choice_grammar([str(index)]))
     assert len(compiler._compiled) == 64
     assert choice_grammar(["69"]) in compiler._compiled and choice_grammar(["0"]) not in compiler._compiled
+
+
+def test_a_model_without_end_tokens_is_built_and_refuses_grammars() -> None:
+    compiler = GrammarCompiler(TOKENIZER, TOKENIZER.vocab_size, [])
+    with pytest.raises(GrammarError, match="no end token"):
+        compiler.start(choice_grammar(["a"]))

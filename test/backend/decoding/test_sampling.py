@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 import torch
@@ -56,8 +57,8 @@ def test_limits_keep_exactly_the_best_tokens(limits: dict[str, float], allowed: 
     assert {sample(logits, [sampler])[0].token_id for _ in range(600)} == allowed
 
 
-def test_a_nucleus_wider_than_the_guess_is_still_exact() -> None:
-    """3,000 equal tokens: top_p 0.5 keeps 1,500 of them, more than the 1,024 tried first."""
+def test_a_wide_nucleus_is_still_exact() -> None:
+    """3,000 equal tokens: top_p 0.5 keeps 1,500 of them."""
     logits = torch.zeros(1, 3000)
     sampler = state(top_p=0.5)
     seen = {sample(logits, [sampler])[0].token_id for _ in range(6000)}
@@ -79,6 +80,50 @@ def test_rows_do_not_influence_each_other() -> None:
         batched = [token.token_id for token in sample(logits, together)]
         single = [sample(logits[row : row + 1], [alone[row]])[0].token_id for row in range(3)]
         assert batched == single
+
+
+def test_batched_rows_are_bit_for_bit_those_alone() -> None:
+    """At the size of a real vocabulary, where operators use threads and vectors: tokens and log-probabilities, for every kind of row at once."""
+    kinds: list[dict[str, object]] = [
+        {"temperature": 0.0},
+        {"temperature": 0.0, "logprobs": True, "top_logprobs": 5},
+        {"temperature": 1.0},
+        {"temperature": 1.7, "top_p": 0.9},
+        {"temperature": 0.6, "top_k": 50, "top_p": 0.8, "presence_penalty": 0.5},
+        {"temperature": 1.0, "logit_bias": {7: 5.0}, "frequency_penalty": 0.3, "logprobs": True},
+    ]
+    source = torch.Generator().manual_seed(1)
+    together, alone = ([state(**kind) for kind in kinds] for _ in range(2))
+    for _ in range(4):
+        logits_KV = torch.randn(len(kinds), 49_152, generator=source) * 3
+        kept = logits_KV.clone()
+        batched = sample(logits_KV, together)
+        assert batched == [sample(logits_KV[row : row + 1].clone(), [alone[row]])[0] for row in range(len(kinds))]
+        assert torch.equal(logits_KV, kept)
+
+
+def test_a_draw_never_takes_a_token_without_weight() -> None:
+    """Uniform numbers at both ends, and forbidden tokens at both ends and in the middle."""
+
+    class Ends(random.Random):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self._value = value
+
+        def random(self) -> float:
+            return self._value
+
+    logits = torch.zeros(1, 1000)
+    logits[0, [*range(130), *range(300, 500), *range(870, 1000)]] = float("-inf")
+    for value, expected in ((0.0, 130), (1.0, 869), (1 - 2**-53, 869)):
+        sampler = state()
+        sampler.random = Ends(value)
+        assert sample(logits, [sampler])[0].token_id == expected
+
+
+def test_a_row_of_nan_still_gives_a_token() -> None:
+    for values in ({"temperature": 0.0}, {}, {"top_p": 0.9}, {"top_k": 5}):
+        assert 0 <= sample(torch.full((1, 300), math.nan), [state(**values)])[0].token_id < 300
 
 
 def test_penalties_by_hand() -> None:

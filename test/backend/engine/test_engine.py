@@ -9,6 +9,8 @@ import torch
 
 from gpu_backend.core import Delta, EngineOverloadedError, Event, Failed, Finished, FinishReason, Usage
 from gpu_backend.decoding.reference import generate_greedily
+from gpu_backend.decoding.sampling import sample
+from gpu_backend.engine.engine import Engine
 from support import num_terminal, request, run_dry, text_of, tiny_engine, tiny_model
 
 MODEL = tiny_model()
@@ -192,6 +194,102 @@ def test_a_failing_step_fails_its_requests_and_the_engine_lives_on(monkeypatch: 
     engine.add(request("lucky", [1, 2]))
     assert text_of(run_dry(engine)["lucky"]) == expected([1, 2])
     assert not engine.is_failing
+
+
+def poisoned(engine: Engine, name: str) -> Any:
+    """A runner that raises whenever this request is in the batch."""
+    run = engine._runner.run
+
+    def run_unless(plan: Any) -> Any:
+        if any(sequence.request.id == name for sequence, _ in plan.entries()):
+            raise RuntimeError("poison")
+        return run(plan)
+
+    return run_unless
+
+
+@pytest.mark.parametrize("num_steps_before", [0, 3])
+def test_a_poisonous_request_fails_alone(monkeypatch: pytest.MonkeyPatch, num_steps_before: int) -> None:
+    """Its neighbours' answers are those they give alone, whether the model raises over prompts, or over a batch of both kinds."""
+    engine = tiny_engine(MODEL)
+    names = [str(index) for index in range(4)]
+    for index, name in enumerate(names):
+        engine.add(request(name, PROMPTS[index], num_choices=2 if index == 3 else 1))
+    events: dict[str, list[Event]] = {name: [] for name in names}
+    for _ in range(num_steps_before):
+        for name, event in engine.step():
+            events[name].append(event)
+    monkeypatch.setattr(engine._runner, "run", poisoned(engine, "2"))
+    for name, rest in run_dry(engine).items():
+        events[name] += rest
+    assert [num_terminal(events[name]) for name in names] == [1] * 4
+    last = events["2"][-1]
+    assert isinstance(last, Failed) and last.code == "internal_error" and "poison" not in last.message
+    assert [text_of(events[str(index)]) for index in (0, 1, 3)] == [expected(PROMPTS[index]) for index in (0, 1, 3)]
+    assert text_of(events["3"], 1) == expected(PROMPTS[3])
+    assert not engine.is_failing and engine.num_free_blocks == engine.config.num_kv_blocks
+
+
+def test_poison_changes_no_random_numbers_of_its_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(names: list[str]) -> str:
+        engine = tiny_engine(MODEL)
+        monkeypatch.setattr(engine._runner, "run", poisoned(engine, "poison"))
+        for name in names:
+            engine.add(request(name, [7, 8], temperature=1.0, seed=3))
+        return text_of(run_dry(engine)["fine"])
+
+    assert run(["poison", "fine"]) == run(["fine"])
+
+
+def test_a_failing_sampler_fails_its_requests_and_counts_as_a_failing_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = tiny_engine(MODEL)
+    monkeypatch.setattr("gpu_backend.engine.readout.sample", lambda logits, states: 1 / 0)
+    for index in range(3):
+        assert not engine.is_failing
+        engine.add(request(str(index), [1, 2]))
+        (failed,) = run_dry(engine)[str(index)]
+        assert isinstance(failed, Failed) and failed.code == "internal_error"
+    assert engine.is_failing and engine.num_free_blocks == engine.config.num_kv_blocks
+
+
+def test_a_step_whose_bookkeeping_fails_still_ends_every_request_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first request has had its last event when the second one breaks the step."""
+    engine = tiny_engine(MODEL)
+    for name in ("first", "second", "third"):
+        engine.add(request(name, [1, 2], max_tokens=1))
+    note = engine._note_token
+
+    def explode(sequence: Any) -> None:
+        note(sequence)
+        if sequence.request.id == "second":
+            raise RuntimeError("secret")
+
+    monkeypatch.setattr(engine, "_note_token", explode)
+    events = run_dry(engine)
+    assert [num_terminal(events[name]) for name in ("first", "second", "third")] == [1, 1, 1]
+    assert isinstance(events["first"][-1], Finished) and isinstance(events["second"][-1], Failed)
+    assert engine.num_free_blocks == engine.config.num_kv_blocks
+
+
+def test_the_lock_is_free_while_model_and_sampler_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who adds or cancels a request must not wait for them, let alone for one that hangs."""
+    engine = tiny_engine(MODEL)
+    was_free: list[bool] = []
+    run = engine._runner.run
+
+    def spy(plan: Any) -> Any:
+        was_free.append(not engine._lock.locked())
+        return run(plan)
+
+    def spy_sample(*arguments: Any) -> Any:
+        was_free.append(not engine._lock.locked())
+        return sample(*arguments)
+
+    monkeypatch.setattr(engine._runner, "run", spy)
+    monkeypatch.setattr("gpu_backend.engine.readout.sample", spy_sample)
+    engine.add(request("r", [1, 2], max_tokens=2))
+    run_dry(engine)
+    assert was_free == [True] * 4
 
 
 def test_three_failing_steps_mean_the_model_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:

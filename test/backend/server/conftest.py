@@ -28,7 +28,7 @@ SECRET = "a secret of the tests"
 TEMPLATE = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}<|start|>"
 
 
-def tiny_served_model(registry: CollectorRegistry, *, adapters_dir: Path | None = None, **limits: int) -> ServedModel:
+def tiny_served_model(registry: CollectorRegistry, *, adapters_dir: Path | None = None, **limits: float) -> ServedModel:
     """Vocabulary: 256 bytes and two control tokens; context 512. It never ends by itself."""
     config = EngineConfig(**{"max_num_sequences": 4, "kv_cache_tokens": 2048, "max_num_waiting": 8, **limits})  # type: ignore[arg-type]
     tokenizer = byte_tokenizer()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -14,7 +15,7 @@ from gpu_backend.server.app import create_app
 from gpu_backend.server.served_model import ServedModel
 
 from .conftest import SECRET, tiny_served_model
-from .test_chat import chat, until
+from .test_chat import chat, events_of, metric, until
 
 
 def test_live_ready_models_and_metrics(client: httpx.Client) -> None:
@@ -77,6 +78,32 @@ def test_a_broken_model_turns_ready_false(start: Callable[..., httpx.Client]) ->
         assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
         assert "division" not in response.text
     assert (client.get("/ready").status_code, client.get("/ready").json()["status"]) == (503, "failed")
+
+
+def test_a_model_that_hangs_turns_ready_false_until_it_comes_back(start: Callable[..., httpx.Client]) -> None:
+    served: list[ServedModel] = []
+
+    def load(registry: CollectorRegistry) -> list[ServedModel]:
+        served.append(tiny_served_model(registry, max_step_seconds=0.3))
+        return served
+
+    client = start(create_app(ServerConfig(secret=SECRET), load))
+    runner, may_go_on = served[0].engine._runner, threading.Event()
+    run = runner.run
+    runner.run = lambda plan: may_go_on.wait(20) and run(plan)  # type: ignore[method-assign, assignment, return-value]
+    with ThreadPoolExecutor(2) as pool:
+        whole = pool.submit(chat, client, id="whole")
+        streamed = pool.submit(chat, client, id="streamed", stream=True)
+        assert (whole.result(10).status_code, whole.result().json()["error"]["code"]) == (500, "internal_error")
+        opening, error = events_of(streamed.result(10))
+    assert opening["choices"][0]["delta"]["role"] == "assistant" and error["error"]["code"] == "internal_error"
+    assert (client.get("/ready").status_code, client.get("/ready").json()["status"], client.get("/live").status_code) == (503, "failed", 200)
+    refused = chat(client)
+    assert (refused.status_code, refused.json()["error"]["code"], refused.headers["retry-after"]) == (503, "server_is_overloaded", "10")
+    may_go_on.set()
+    until(lambda: client.get("/ready").status_code == 200)
+    assert chat(client, id="whole").status_code == 200
+    assert metric(client, "attune_kv_blocks_free") == served[0].engine.config.num_kv_blocks
 
 
 def test_unknown_paths_and_methods_answer_in_the_envelope(client: httpx.Client) -> None:

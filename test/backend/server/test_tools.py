@@ -221,7 +221,7 @@ def deep(levels: int) -> dict[str, Any]:
         ({"tools": with_schema(**deep(40))}, "tools[1].function.parameters"),
         ({"tools": with_schema(**deep(40)), "tool_choice": "none"}, "tools[1].function.parameters"),
         ({"tools": with_schema(title="x" * 66_000)}, "tools"),
-        ({"tools": with_schema(title="\ud800")}, "tools"),
+        ({"tools": with_schema(title="\ud800")}, "tools[1].function.parameters.title"),
         ({"tools": [], "tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": "required", "tool_name": "other"}, "tool_choice"),
         ({"messages": [USER, TOLD]}, "messages[1].tool_call_id"),

@@ -15,7 +15,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   'openapi.export': ['app', 'openapi'],
   openapi: ['schemas'],
   'api-route': ['middleware', 'backend-call'],
-  'backend-call': ['services'],
+  'backend-call': ['services', 'lib'],
   'on-error': [],
   validation: [],
   middleware: ['services', 'lib', 'validation'],

@@ -22,13 +22,14 @@ from gpu_backend.server.prompts import check_length, encode_messages
 from gpu_backend.server.response_format import to_grammar
 from gpu_backend.server.schemas import ChatRequest
 from gpu_backend.server.state import model_for
+from gpu_backend.server.strict_json import StrictJsonRoute
 from gpu_backend.server.tools import AnswerForm, plan_tools, require_tools, to_answer_form
 
 if TYPE_CHECKING:
     from gpu_backend.engine.async_engine import AsyncEngine, RequestStream
     from gpu_backend.server.served_model import ServedModel
 
-router = APIRouter()
+router = APIRouter(route_class=StrictJsonRoute)
 logger = logging.getLogger(__name__)
 _MAX_DEADLINE_MS = 24 * 3600 * 1000
 
@@ -56,19 +57,10 @@ async def create_chat(request: Request, body: ChatRequest) -> Response:
     )
     stream = await _submit(engine, engine_request)
     fmt = ChatFormat(body, model)
-    request_id = request.headers.get("x-request-id")
-    log = {
-        "request_id": request_id,
-        "id": body.id,
-        "model": body.model,
-        "prompt_tokens": len(prompt_ids),
-        "stream": body.stream,
-        "traceparent": request.headers.get("traceparent"),
-    }
-    logger.info("chat admitted", extra=log)
+    logger.info("chat admitted", extra={"id": body.id, "model": body.model, "prompt_tokens": len(prompt_ids), "stream": body.stream})
     if body.stream:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(_events(stream, fmt, request_id), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(_events(stream, fmt, request.headers.get("x-request-id")), media_type="text/event-stream", headers=headers)
     return JSONResponse(await _whole(request, stream, fmt))
 
 
@@ -82,7 +74,7 @@ async def _submit(engine: AsyncEngine, engine_request: EngineRequest) -> Request
     except AdapterError as error:
         raise BackendError("invalid_value", f"The adapter cannot be used: {error}.", param="adapter") from error
     except EngineOverloadedError as error:
-        message = f"The server has no room for another request; try again in {error.retry_after_s} s."
+        message = f"The server takes no more requests at the moment; try again in {error.retry_after_s} s."
         raise BackendError("server_is_overloaded", message, retry_after_s=error.retry_after_s) from error
 
 
@@ -116,7 +108,7 @@ async def _whole(request: Request, stream: RequestStream, fmt: ChatFormat) -> di
             if isinstance(event, Delta):
                 deltas.append(event)
             elif isinstance(event, Failed):
-                raise BackendError(event.code, event.message)
+                raise BackendError(event.code, event.message, param=event.param)
             elif isinstance(event, Finished):
                 return fmt.whole(deltas, event.usage)
         raise BackendError("internal_error", "The client left.")

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Request
 from gpu_backend.server.prompts import encode_messages, encode_text
 from gpu_backend.server.schemas import TokenizeAnswer, TokenizeRequest
 from gpu_backend.server.state import model_for
+from gpu_backend.server.strict_json import StrictJsonRoute
 from gpu_backend.server.tools import require_tools
 
-router = APIRouter()
+router = APIRouter(route_class=StrictJsonRoute)
 
 
 @router.post("/internal/tokenize")

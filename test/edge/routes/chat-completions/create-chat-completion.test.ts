@@ -148,6 +148,19 @@ describe('200', () => {
     });
   });
 
+  it("passes on the key's priority, which no caller can set", async () => {
+    const key = await makeKey({ priority: 3 });
+    for (const stream of [false, true]) {
+      const response = await send({ stream }, { key, headers: { 'x-priority': '4', priority: 'u=0' } });
+      await response.text();
+      expect((await seenByBackend(requestIdOf(response)))?.body).toMatchObject({ priority: 3 });
+    }
+    expect(await backendBody({})).toMatchObject({ priority: 0 });
+    const refused = await send({ priority: 4 }, { key });
+    expect(refused.status).toBe(400);
+    expect(await errorOf(refused)).toMatchObject({ code: 'unknown_parameter', param: 'priority' });
+  });
+
   it('accepts every role, text parts and an answer as SDKs echo it', async () => {
     const echoed = {
       role: 'assistant',
@@ -179,21 +192,22 @@ describe('200', () => {
     });
   });
 
-  it('sends secret, request id, deadline and a valid traceparent to the backend', async () => {
-    const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+  it('sends secret, request id, deadline and the trace to the backend', async () => {
+    const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
+    const traceparent = `00-${traceId}-00f067aa0ba902b7-01`;
     const response = await send({}, { headers: { 'x-deadline-ms': '1234', traceparent } });
     const headers = (await seenByBackend(requestIdOf(response)))?.headers;
     expect(headers).toMatchObject({
       'x-attune-secret': 'edge-test-secret',
       'x-request-id': requestIdOf(response),
       'x-deadline-ms': '1234',
-      traceparent,
+      traceparent: expect.stringMatching(new RegExp(`^00-${traceId}-[0-9a-f]{16}-01$`)) as string,
     });
     expect(headers).not.toHaveProperty('authorization');
     const plain = await send({}, { headers: { traceparent: 'nonsense' } });
     const seen = (await seenByBackend(requestIdOf(plain)))?.headers;
     expect(seen?.['x-deadline-ms']).toBe('600000');
-    expect(seen).not.toHaveProperty('traceparent');
+    expect(seen?.['traceparent']).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/);
   });
 
   it('shows nothing that the contract does not have', async () => {

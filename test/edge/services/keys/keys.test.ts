@@ -25,6 +25,7 @@ describe('keys made by set-up', () => {
       id: DEVELOPMENT_KEY_ID,
       projectId: DEVELOPMENT_PROJECT_ID,
       scopes: [...SCOPES],
+      priority: 0,
     });
   });
 
@@ -75,6 +76,18 @@ describe('verify', () => {
   it('gives scopes it does not know to nobody', async () => {
     const key = await makeKey({ scopes: ['chat:write', 'everything'] });
     expect((await store.verify(key))?.scopes).toEqual(['chat:write']);
+  });
+
+  it('reads the priority, never beyond what the backend takes', async () => {
+    for (const [written, read] of [
+      [-4, -4],
+      [3, 3],
+      [99, 4],
+      [-99, -4],
+      [1.5, 2],
+    ] as const) {
+      expect((await store.verify(await makeKey({ priority: written })))?.priority).toBe(read);
+    }
   });
 
   it('writes nothing', async () => {
