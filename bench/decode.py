@@ -32,7 +32,7 @@ def main() -> None:
         rounds=options.rounds,
         taken="best round, rivals in turns",
         timed="decode: from first token to last, greedy; prefill: until the first token, prompts all different",
-        dtypes="attune, transformers bfloat16; llama.cpp Q4_1",
+        dtypes="attune and llama.cpp 4 and 8 bits as in the file (activations: attune bfloat16); transformers the bfloat16 copy",
     )
     bench = load()
     theirs = AutoModelForCausalLM.from_pretrained(load_catalog()[0].folder(models_dir()), dtype=torch.bfloat16).eval()

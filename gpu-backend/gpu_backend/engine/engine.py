@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from gpu_backend.config import EngineConfig
 from gpu_backend.core import AdapterNotFoundError, EngineOverloadedError, Event, Failed, Finished, Request, SamplingParams, Usage
@@ -19,6 +18,7 @@ from gpu_backend.decoding.grammar import GrammarCompiler
 from gpu_backend.decoding.output import ChoiceOutput
 from gpu_backend.engine.adapter_store import NoRoomError
 from gpu_backend.engine.admission import lay_out
+from gpu_backend.engine.live_request import LiveRequest
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
 from gpu_backend.engine.readout import Reading, read
@@ -29,19 +29,6 @@ from gpu_backend.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 _MAX_FAILED_STEPS = 3
-
-
-@dataclass(slots=True)
-class _Live:
-    """A request between `add` and its terminal event, as its caller wrote it. `outputs` has those of its sequences that generate."""
-
-    request: Request
-    added_s: float
-    sequences: list[Sequence]
-    outputs: dict[Sequence, ChoiceOutput]
-    num_completion_tokens: int = 0
-    has_first_token: bool = False
-    open_choices: set[int] = field(default_factory=set)
 
 
 class Engine:
@@ -69,7 +56,7 @@ class Engine:
         self._grammars = grammars
         self._clock = clock
         self._scheduler = Scheduler(config)
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, LiveRequest] = {}
         self._finish_times: deque[float] = deque(maxlen=64)
         self._lock = threading.Lock()
         self._is_computing = False
@@ -137,7 +124,7 @@ class Engine:
             except QueueFullError:
                 self._metrics.requests.labels(self.name, "refused").inc()
                 raise EngineOverloadedError(self._retry_after_s()) from None
-            self._live[request.id] = _Live(request, self._clock(), sequences, outputs, open_choices=set(range(request.num_choices)))
+            self._live[request.id] = LiveRequest(request, self._clock(), sequences, outputs)
             self._metrics.prompt_tokens.labels(self.name).inc(len(request.prompt_ids))
             self._count_requests()
 
@@ -166,6 +153,7 @@ class Engine:
             self._is_computing = bool(plan)
             self._metrics.preemptions.labels(self.name).inc(self._scheduler.num_preemptions - num_preempted)
         if plan:
+            self._metrics.batch.labels(self.name).observe(len(plan.decodes) + len(plan.prompts))
             events += self._run(plan)
             self._metrics.step.labels(self.name).observe(self._clock() - started)
         return events
@@ -238,24 +226,24 @@ class Engine:
                 events += self._close_choice(sequence)
 
     def _note_token(self, sequence: Sequence) -> None:
-        live = self._live[sequence.request.id]
-        live.num_completion_tokens += 1
+        live, now = self._live[sequence.request.id], self._clock()
+        is_first = not live.has_first_token
+        live.note_token(sequence.choice, now)
         self._metrics.generated_tokens.labels(self.name).inc()
-        if not live.has_first_token:
-            live.has_first_token = True
-            self._metrics.first_token.labels(self.name).observe(self._clock() - live.added_s)
+        if is_first:
+            self._metrics.first_token.labels(self.name).observe(now - live.added_s)
             self._count_requests()
 
     def _close_choice(self, sequence: Sequence) -> list[tuple[str, Event]]:
         self._scheduler.remove(sequence)
         live = self._live[sequence.request.id]
-        live.open_choices.discard(sequence.choice)
+        live.close(sequence.choice, self._clock())
         if live.open_choices:
             return []
-        # The first choice tells what the cache saved; the others find what the first has just computed.
-        num_cached = min(max(0, (sequence.num_cached or 0) - sequence.num_given) for sequence in live.sequences)
-        self._metrics.cached_tokens.labels(self.name).inc(num_cached)
-        usage = Usage(len(live.request.prompt_ids), live.num_completion_tokens, num_cached)
+        self._metrics.cached_tokens.labels(self.name).inc(live.num_cached)
+        if live.seconds_per_token is not None:
+            self._metrics.token_time.labels(self.name).observe(live.seconds_per_token)
+        usage = Usage(len(live.request.prompt_ids), live.num_completion_tokens, live.num_cached)
         self._end(sequence.request.id, "finished")
         return [(sequence.request.id, Finished(usage))]
 
@@ -271,9 +259,8 @@ class Engine:
         """The one place where a request stops being live."""
         live = self._live.pop(request_id)
         self._runner.forget(request_id)
-        for sequence in live.sequences:
-            if sequence.choice in live.open_choices:
-                self._scheduler.remove(sequence)
+        for sequence in live.open_sequences:
+            self._scheduler.remove(sequence)
         self._finish_times.append(self._clock())
         self._metrics.requests.labels(self.name, outcome).inc()
         self.unpin_adapter(live.request.adapter)

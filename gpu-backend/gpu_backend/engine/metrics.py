@@ -27,4 +27,10 @@ class EngineMetrics:
         self.adapter_evictions = counter("attune_adapter_evictions_total", "Adapters that made room for others")
         self.adapter_bytes = Gauge("attune_adapter_resident_bytes", "Memory that loaded adapters take", ["model"], registry=registry)
         self.first_token = histogram("attune_time_to_first_token_seconds", "From admission to the first token", (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30))
-        self.step = histogram("attune_step_seconds", "One engine step", (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5))
+        self.token_time = histogram(
+            "attune_time_per_token_seconds",
+            "Mean time between the tokens of a choice, of each finished request",
+            (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+        )
+        self.batch = histogram("attune_batch_sequences", "Sequences in one step", (1, 2, 4, 8, 16, 32, 64))
+        self.step = histogram("attune_step_seconds", "One engine step", (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5))

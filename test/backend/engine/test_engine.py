@@ -318,3 +318,15 @@ def test_the_runner_returns_one_row_per_due_sequence() -> None:
     (row,) = engine._runner.run(plan)
     assert row.sequence.request.id == "short" and row.states_LH is None
     assert row.logits_V is not None and row.logits_V.shape == (MODEL.config.vocab_size,) and row.logits_V.dtype == torch.float32
+
+
+def test_time_per_token_and_batch_size_are_measured() -> None:
+    now = [0.0]
+    engine = tiny_engine(MODEL, clock=lambda: now[0])
+    engine.add(request("two", [1, 2, 3], max_tokens=3, num_choices=2))
+    for now[0] in (10.0, 12.0, 14.0, 16.0):
+        engine.step()
+    assert not engine.has_work
+    # The first choice has its tokens at 10, 12 and 14; the second one, which waits for the prompt, at 12, 14 and 16.
+    assert engine._metrics.token_time.labels("tiny")._sum.get() == 2.0
+    assert engine._metrics.batch.labels("tiny")._sum.get() == 1 + 2 + 2 + 1
