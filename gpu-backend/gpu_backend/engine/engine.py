@@ -115,10 +115,11 @@ class Engine:
         # The scheduler keeps room for a token after the prompt, also where none will be generated.
         num_tokens = len(laid_out.prompt_ids) + max(1, request.task.max_tokens)
         assert request.prompt_ids and num_tokens <= self.config.num_kv_blocks * self.config.kv_block_size, f"{num_tokens} tokens never fit"
+        sequences = [Sequence.of(laid_out, choice) for choice in range(request.num_choices)]
+        # Without the lock: a grammar that nobody has sent before takes a while to compile.
+        outputs = {sequence: self._new_output(sequence, request.task) for sequence in sequences if isinstance(request.task, SamplingParams)}
         with self._lock:
             assert request.id not in self._live, f"request id {request.id} is already live"
-            sequences = [Sequence.of(laid_out, choice) for choice in range(request.num_choices)]
-            outputs = {sequence: self._new_output(sequence, request.task) for sequence in sequences if isinstance(request.task, SamplingParams)}
             try:
                 self._scheduler.add(sequences)
             except QueueFullError:
