@@ -101,7 +101,7 @@ class Caller(threading.Thread):
             frequency_penalty=source.choice((0.0, 0.5)),
             logprobs=source.random() < 0.2,
             top_logprobs=0,
-            grammar=self._grammar() if source.random() < STRUCTURED else None,
+            grammar=self._bench.served.grammars.compile(self._grammar()) if source.random() < STRUCTURED else None,
         )
         return Request(
             id=name,

@@ -91,7 +91,8 @@ class ChatTemplate:
         return {key: self._shield.protect_json(value, shield) for key, value in function.items()}
 
     @pass_context
-    def _to_json(self, context: Context, value: Any, indent: int | None = None) -> str:
+    def _to_json(self, context: Context, value: Any, indent: int | None = None, **_options: Any) -> str:
+        """Other options of the usual filter (`ensure_ascii`, `sort_keys`, …) change nothing that a model must see."""
         return self._shield.protect(json.dumps(value, ensure_ascii=False, indent=indent), context["shield"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 
 class FinishReason(StrEnum):
@@ -13,6 +13,13 @@ class FinishReason(StrEnum):
     STOP = "stop"
     LENGTH = "length"
     TOOL_CALLS = "tool_calls"
+
+
+class Grammar(Protocol):
+    """A form that an answer must have: `CompiledGrammar` of decoding/grammar.py."""
+
+    def start(self, trigger: int | None = None) -> Any:
+        """A fresh state for one choice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +40,7 @@ class SamplingParams:
     logit_bias: dict[int, float] = field(default_factory=dict)
     logprobs: bool = False
     top_logprobs: int = 0
-    grammar: str | None = None
+    grammar: Grammar | None = None
     grammar_trigger: int | None = None
     tool_call_tokens: tuple[int, int] | None = None
 

@@ -5,6 +5,7 @@ The grammars are compiled and followed by llguidance; this file bounds what it i
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections import OrderedDict
@@ -22,6 +23,8 @@ from gpu_backend.tokenizer import Tokenizer
 MAX_GRAMMAR_BYTES = 64 * 1024
 MAX_DEPTH = 64
 _MAX_COMPILED = 64
+# What was refused is remembered by its hash, so that it costs its second once.
+_MAX_REFUSED = 1024
 _LIMITS: dict[str, Any] = {"max_grammar_size": 100_000, "max_lexer_states": 50_000, "initial_lexer_fuel": 500_000}
 # A compiled grammar takes up to 600 times the memory of its text.
 _MAX_COMPILED_BYTES = 256 * 1024
@@ -35,12 +38,20 @@ _BIAS_OF_BYTE = np.where(_BITS == 1, np.float32(0), np.float32(-np.inf))
 
 def json_grammar(schema: dict[str, Any]) -> str:
     """The grammar of JSON texts that fit `schema`. Raises GrammarError for a schema that is too large or too deep."""
-    text = json.dumps(schema)
+    text = text_of(schema)
     if len(text) > MAX_GRAMMAR_BYTES:
         raise GrammarError(f"the schema is larger than {MAX_GRAMMAR_BYTES} bytes")
     if depth_of(schema) > MAX_DEPTH:
         raise GrammarError(f"the schema is nested deeper than {MAX_DEPTH} levels")
     return LLMatcher.grammar_from_json_schema(text, overrides=JSON_STYLE)
+
+
+def text_of(schema: dict[str, Any]) -> str:
+    """Raises GrammarError for a number that JSON cannot write."""
+    try:
+        return json.dumps(schema, allow_nan=False)
+    except ValueError as error:
+        raise GrammarError("it holds a number beyond all numbers") from error
 
 
 def regex_grammar(pattern: str) -> str:
@@ -91,6 +102,18 @@ class GrammarState:
             raise GrammarError("the schema or pattern is too complex to follow")
 
 
+class CompiledGrammar:
+    """A grammar that is ready to be followed, any number of times. `text` is what it was compiled from."""
+
+    def __init__(self, text: str, matcher: LLMatcher) -> None:
+        self.text = text
+        self._matcher = matcher
+
+    def start(self, trigger: int | None = None) -> GrammarState:
+        """A fresh state; with a `trigger` the grammar begins at that token."""
+        return GrammarState(self._matcher.deep_copy(), trigger)
+
+
 class GrammarCompiler:
     """Compiles for one tokenizer and keeps the latest results. May be used from any thread. Without end tokens it refuses every grammar."""
 
@@ -100,29 +123,49 @@ class GrammarCompiler:
         self._limits = LLParserLimits(**_LIMITS)
         self._trial = GrammarTrial(_LIMITS)
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._refused: OrderedDict[bytes, str] = OrderedDict()
         self._lock = threading.Lock()
 
-    def start(self, grammar: str, trigger: int | None = None) -> GrammarState:
-        """A fresh state. Raises GrammarError with the reason when the grammar does not compile, or this model can follow none."""
+    def find(self, text: str) -> CompiledGrammar | None:
+        """What `compile` would give, if that takes no compiling."""
+        with self._lock:
+            matcher = self._compiled.get(text)
+            if matcher is not None:
+                self._compiled.move_to_end(text)
+        return None if matcher is None else CompiledGrammar(text, matcher)
+
+    def compile(self, text: str) -> CompiledGrammar:
+        """May take a second. Raises GrammarError with the reason when the grammar does not compile, or this model can follow none."""
         if self._tokenizer is None:
             raise GrammarError("this model has no end token, so it could never finish a text of a given form")
-        with self._lock:
-            matcher = self._compiled.get(grammar)
-            if matcher is not None:
-                self._compiled.move_to_end(grammar)
-        if matcher is None:
-            self._trial.check(grammar)
-            matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=self._limits)
-            if not matcher.is_error():
-                # The first step finds what compiling does not: a grammar that is too complex to follow, or that no text fits.
-                matcher.compute_bitmask()
-            if matcher.is_error():
-                raise GrammarError(reason_of(matcher.get_error()))
+        found, digest = self.find(text), hashlib.blake2b(text.encode("utf-8", "surrogatepass")).digest()
+        if found is not None:
+            return found
+        if digest in self._refused:
+            raise GrammarError(self._refused[digest])
+        try:
+            matcher = self._compile(text, self._tokenizer)
+        except GrammarError as error:
             with self._lock:
-                self._compiled[grammar] = matcher
-                while len(self._compiled) > _MAX_COMPILED or sum(map(len, self._compiled)) > _MAX_COMPILED_BYTES:
-                    self._compiled.popitem(last=False)
-        return GrammarState(matcher.deep_copy(), trigger)
+                self._refused[digest] = str(error)
+                if len(self._refused) > _MAX_REFUSED:
+                    self._refused.popitem(last=False)
+            raise
+        with self._lock:
+            self._compiled[text] = matcher
+            while len(self._compiled) > _MAX_COMPILED or sum(map(len, self._compiled)) > _MAX_COMPILED_BYTES:
+                self._compiled.popitem(last=False)
+        return CompiledGrammar(text, matcher)
+
+    def _compile(self, text: str, tokenizer: LLTokenizer) -> LLMatcher:
+        self._trial.check(text)
+        matcher = LLMatcher(tokenizer, text, log_level=0, limits=self._limits)
+        if not matcher.is_error():
+            # The first step finds what compiling does not: a grammar that is too complex to follow, or that no text fits.
+            matcher.compute_bitmask()
+        if matcher.is_error():
+            raise GrammarError(reason_of(matcher.get_error()))
+        return matcher
 
 
 class _Vocabulary:

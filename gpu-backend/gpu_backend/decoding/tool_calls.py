@@ -13,6 +13,7 @@ from typing import Any
 
 from gpu_backend.core import CallDelta
 from gpu_backend.decoding.grammar import JSON_STYLE
+from gpu_backend.decoding.grammar_trial import TOOL_GRAMMAR
 
 TAGS = ("<tool_call>", "</tool_call>")
 _HEAD, _MIDDLE, _TAIL = '\n{"name": "', '", "arguments": ', "}\n"
@@ -40,7 +41,7 @@ def tool_call_grammar(functions: Sequence[Function], tokens: tuple[int, int], *,
         *(f"f{index}: {json.dumps(_HEAD + function.name + _MIDDLE)} @a{index} {json.dumps(_TAIL)}" for index, function in enumerate(functions)),
     ]
     # Each schema is a grammar of its own, so that `#/$defs/...` means what it means in that schema.
-    grammars = [{"name": "tools", "lark_grammar": "\n".join(rules)}, *(_arguments(index, function) for index, function in enumerate(functions))]
+    grammars = [{"name": TOOL_GRAMMAR, "lark_grammar": "\n".join(rules)}, *(_arguments(index, function) for index, function in enumerate(functions))]
     if answer is not None:
         grammars.append({**(json.loads(answer)["grammars"][0] if answer.startswith("{") else {"lark_grammar": answer}), "name": "answer"})
     return json.dumps({"grammars": grammars})

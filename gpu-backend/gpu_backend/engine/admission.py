@@ -18,26 +18,28 @@ _PLACEHOLDER_ID = 0
 def check_fit(request: Request, model: Decoder, cache: PagedKVCache) -> None:
     """Raises UnfitRequestError for what would otherwise break a step that others share."""
     config, task = model.config, request.task
+    if min(request.prompt_ids) < 0 or max(request.prompt_ids) >= config.vocab_size:
+        raise UnfitRequestError(f"token ids must be between 0 and {config.vocab_size - 1}")
+    num_positions = (request.conditioning.num_positions if request.conditioning else 0) + len(request.prompt_ids) + task.max_tokens
+    if num_positions > config.max_positions:
+        raise UnfitRequestError(f"it takes {num_positions} positions, the model has {config.max_positions}")
     assert request.conditioning is None or isinstance(request.conditioning, KVPrefix | EncoderSource), "nobody would write its keys and values"
     if isinstance(task, LabelScores) and not all(0 <= label < config.vocab_size for label in task.label_ids):
         raise UnfitRequestError(f"label ids must be between 0 and {config.vocab_size - 1}")
     if isinstance(task, HiddenStates) and not all(0 <= layer <= config.num_layers for layer in task.layers):
         raise UnfitRequestError(f"layers must be between 0 and {config.num_layers}, got {task.layers}")
     if isinstance(request.conditioning, KVPrefix):
-        _check_prefix(request.conditioning, request, config.max_positions, cache)
+        _check_prefix(request.conditioning, cache)
     if isinstance(request.conditioning, EncoderSource):
         if not isinstance(model, EncoderDecoder):
             raise UnfitRequestError("the model has no encoder to read a source")
         model.check_source(request.conditioning)
 
 
-def _check_prefix(prefix: KVPrefix, request: Request, max_positions: int, cache: PagedKVCache) -> None:
+def _check_prefix(prefix: KVPrefix, cache: PagedKVCache) -> None:
     expected = (len(cache.layers), prefix.num_positions, cache.num_kv_heads, cache.layers[0].shape[-1])
     if prefix.keys_LPGD.shape != expected:
         raise UnfitRequestError(f"the prefix must have the shape {expected} of the model's keys and values, got {tuple(prefix.keys_LPGD.shape)}")
-    num_positions = prefix.num_positions + len(request.prompt_ids) + request.task.max_tokens
-    if num_positions > max_positions:
-        raise UnfitRequestError(f"prefix, prompt and answer take {num_positions} positions, the model has {max_positions}")
 
 
 def lay_out(request: Request) -> Request:

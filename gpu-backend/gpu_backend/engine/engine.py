@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 
 from gpu_backend.config import EngineConfig
 from gpu_backend.core import AdapterNotFoundError, EngineOverloadedError, Event, Failed, Finished, Request, SamplingParams, Usage
-from gpu_backend.decoding.grammar import GrammarCompiler
 from gpu_backend.decoding.output import ChoiceOutput
 from gpu_backend.engine.adapter_store import NoRoomError
 from gpu_backend.engine.admission import lay_out
@@ -42,7 +41,6 @@ class Engine:
         config: EngineConfig,
         end_token_ids: Iterable[int],
         metrics: EngineMetrics,
-        grammars: GrammarCompiler | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -53,7 +51,6 @@ class Engine:
         self._tokenizer = tokenizer
         self._end_token_ids = frozenset(end_token_ids)
         self._metrics = metrics
-        self._grammars = grammars
         self._clock = clock
         self._scheduler = Scheduler(config)
         self._live: dict[str, LiveRequest] = {}
@@ -68,6 +65,10 @@ class Engine:
         return bool(self._live)
 
     @property
+    def vocab_size(self) -> int:
+        return self._runner.model.config.vocab_size
+
+    @property
     def is_failing(self) -> bool:
         """Several steps in a row raised: the model itself is broken, not a request."""
         return self.num_failed_steps >= _MAX_FAILED_STEPS
@@ -77,8 +78,7 @@ class Engine:
         return self._scheduler.blocks.num_free
 
     def add(self, request: Request) -> None:
-        """Queue a request, after its adapter has been loaded. Raises EngineOverloadedError, UnfitRequestError, GrammarError, AdapterError or
-        AdapterNotFoundError.
+        """Queue a request, after its adapter has been loaded. Raises EngineOverloadedError, UnfitRequestError, AdapterError or AdapterNotFoundError.
 
         A duplicate id, or a request that the pool can never hold, is a bug of the caller.
         """
@@ -116,7 +116,6 @@ class Engine:
         num_tokens = len(laid_out.prompt_ids) + max(1, request.task.max_tokens)
         assert request.prompt_ids and num_tokens <= self.config.num_kv_blocks * self.config.kv_block_size, f"{num_tokens} tokens never fit"
         sequences = [Sequence.of(laid_out, choice) for choice in range(request.num_choices)]
-        # Without the lock: a grammar that nobody has sent before takes a while to compile.
         outputs = {sequence: self._new_output(sequence, request.task) for sequence in sequences if isinstance(request.task, SamplingParams)}
         with self._lock:
             assert request.id not in self._live, f"request id {request.id} is already live"
@@ -130,7 +129,7 @@ class Engine:
             self._count_requests()
 
     def _new_output(self, sequence: Sequence, params: SamplingParams) -> ChoiceOutput:
-        state = self._grammars.start(params.grammar, params.grammar_trigger) if params.grammar is not None and self._grammars is not None else None
+        state = None if params.grammar is None else params.grammar.start(params.grammar_trigger)
         return ChoiceOutput(params, sequence.choice, self._tokenizer, self._end_token_ids, state)
 
     def cancel(self, request_id: str) -> bool:

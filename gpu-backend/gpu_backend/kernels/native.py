@@ -89,6 +89,7 @@ class NativeKernels:
     def multiply(self, x_NI: Tensor, matrix: PackedMatrix) -> Tensor:
         """A bfloat16 x times the matrix, plus its bias: -> (N, O) in float32."""
         num_rows = x_NI.shape[0]
+        assert x_NI.shape[1] == matrix.num_inputs and x_NI.is_contiguous() and x_NI.dtype == torch.bfloat16
         out, sums = torch.empty((num_rows, matrix.num_outputs), dtype=torch.float32), _sums_of(x_NI)
         self._library.attune_multiply(out.data_ptr(), x_NI.data_ptr(), sums.data_ptr(), ctypes.byref(matrix.struct), num_rows)
         return out

@@ -38,7 +38,7 @@ class Attention:
         self._native = native
 
     def __call__(self, qkv_NAD: Tensor, cache: PagedKVCache, layer: int, batch: ForwardBatch) -> Tensor:
-        """Queries, keys and values of this step side by side (N, A = H+2G, D) -> (N, H*D). May write into its input."""
+        """Queries, keys and values of this step side by side (N, A = H+2G, D) -> (N, H*D)."""
         if self._native is not None:
             return self._native.attend(qkv_NAD, cache.layers[layer], self._rotation(), batch.paged_rows, cache.head_shape(self._num_heads))
         q_NHD, k_NGD, v_NGD = torch.split(qkv_NAD, [self._num_heads, self._num_kv_heads, self._num_kv_heads], dim=1)
@@ -73,6 +73,8 @@ def _decode(queries_BHD: Tensor, keys_GBTD: Tensor, values_GBTD: Tensor, lengths
     scores_GBRT = torch.matmul(queries_GBRD, keys_GBTD.transpose(2, 3)).float()
     is_padding_BT = torch.arange(num_positions, device=lengths_B.device) >= lengths_B.unsqueeze(1)
     weights_GBRT = torch.softmax(scores_GBRT.masked_fill(is_padding_BT.unsqueeze(1), float("-inf")), dim=-1).to(values_GBTD.dtype)
+    # Padding may hold what another request left, and 0 * NaN is NaN.
+    values_GBTD = values_GBTD.masked_fill(is_padding_BT.unsqueeze(-1), 0)
     mixed_GBRD = torch.matmul(weights_GBRT, values_GBTD)
     return mixed_GBRD.transpose(0, 1).reshape(num_rows, -1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from gpu_backend.core import GrammarError
@@ -10,22 +9,22 @@ from gpu_backend.server.errors import BackendError
 from gpu_backend.server.schemas import ChoiceFormat, JsonObjectFormat, JsonSchemaFormat, RegexFormat
 
 if TYPE_CHECKING:
+    from gpu_backend.decoding.grammar import CompiledGrammar
     from gpu_backend.server.served_model import ServedModel
 
 AnyFormat = JsonObjectFormat | JsonSchemaFormat | RegexFormat | ChoiceFormat
 
 
-async def to_grammar(model: ServedModel, wanted: AnyFormat | None) -> str | None:
-    """Compiles off the event loop, so that the engine finds it ready. Raises invalid_value with the compiler's reason."""
+async def to_grammar(model: ServedModel, wanted: AnyFormat | None) -> CompiledGrammar | None:
+    """Compiles off the event loop. Raises invalid_value with the compiler's reason."""
     if wanted is None:
         return None
     try:
-        grammar = _grammar_of(wanted)
-        await asyncio.to_thread(model.grammars.start, grammar)
+        text = _grammar_of(wanted)
+        return model.grammars.find(text) or await model.grammar_queue.run(lambda: model.grammars.compile(text))
     except GrammarError as error:
         param = "response_format.json_schema.schema" if isinstance(wanted, JsonSchemaFormat) else "response_format"
         raise BackendError("invalid_value", f"{param} cannot be used: {error}.", param=param) from error
-    return grammar
 
 
 def _grammar_of(wanted: AnyFormat) -> str:

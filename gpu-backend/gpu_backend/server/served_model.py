@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -26,6 +26,7 @@ from gpu_backend.layers.linear import can_pack
 from gpu_backend.layers.lora import LoraAdapter
 from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.models.causal_lm.weights import load_causal_lm
+from gpu_backend.server.grammar_queue import GrammarQueue
 from gpu_backend.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,12 @@ class ServedModel:
     engine: Engine
     grammars: GrammarCompiler
     tool_call_tokens: tuple[int, int] | None = None
+    grammar_queue: GrammarQueue = field(default_factory=GrammarQueue)
+
+    @property
+    def vocab_size(self) -> int:
+        """Of the model, which may be smaller than its tokenizer's."""
+        return self.engine.vocab_size
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -66,7 +73,7 @@ def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, m
         raise ConfigError(f"kv_cache_tokens ({config.kv_cache_tokens}) must hold at least one full context of {spec.id} ({context_length})")
     grammars = GrammarCompiler(tokenizer, model.config.vocab_size, end_ids)
     adapters = None if adapters_dir is None else open_adapters(spec.id, model, adapters_dir, config, metrics)
-    engine = Engine(spec.id, ModelRunner(model, config, adapters), tokenizer, config, end_ids, metrics, grammars)
+    engine = Engine(spec.id, ModelRunner(model, config, adapters), tokenizer, config, end_ids, metrics)
     warm_up(engine)
     logger.info(
         "model loaded",

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from gpu_backend.server.errors import BackendError
 
 _MAX_PATH = 200
-# Only an escape can make half a pair, so most bodies need no second look.
+# UTF-8 holds none, so only an escape can make half a pair, and most bodies need no second look.
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -44,7 +44,7 @@ class _StrictRequest(Request):
 def parse(body: bytes) -> Any:
     """Raises BackendError."""
     try:
-        value = json.loads(body, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise BackendError("invalid_json", "The request body is not valid JSON.") from error
     if _SURROGATE_ESCAPE.search(body):
@@ -79,7 +79,11 @@ def _refuse_lone_surrogates(root: Any) -> None:
 
 
 def _is_text(value: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _lone_surrogate(way: Any) -> BackendError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ from gpu_backend.server.schemas import ChatRequest, Message, ToolFunction
 from gpu_backend.server.state import models_with_tools
 
 if TYPE_CHECKING:
+    from gpu_backend.decoding.grammar import CompiledGrammar
     from gpu_backend.server.served_model import ServedModel
 
 
@@ -33,7 +32,7 @@ class ToolPlan:
 class AnswerForm:
     """The grammar of an answer, the token from which on it holds when that is not the first, and the tokens between which calls lie, if there may be any."""
 
-    grammar: str | None
+    grammar: CompiledGrammar | None
     trigger: int | None = None
     tool_call_tokens: tuple[int, int] | None = None
 
@@ -64,24 +63,24 @@ def plan_tools(model: ServedModel, body: ChatRequest) -> ToolPlan | None:
     )
 
 
-async def to_answer_form(model: ServedModel, plan: ToolPlan | None, answer: str | None) -> AnswerForm:
+async def to_answer_form(model: ServedModel, plan: ToolPlan | None, answer: CompiledGrammar | None) -> AnswerForm:
     """`answer` is the grammar of an answer that calls nothing. Compiles off the event loop. Raises invalid_value that names the tool at fault."""
     if plan is None:
         return AnswerForm(answer)
     try:
-        grammar = await asyncio.to_thread(_compile, model, plan, None if plan.must_call else answer)
+        text = _grammar_of(plan, None if plan.must_call or answer is None else answer.text)
+        grammar = model.grammars.find(text) or await model.grammar_queue.run(lambda: model.grammars.compile(text))
     except GrammarError as error:
-        raise await asyncio.to_thread(_fault_of, model, plan, error) from error
+        complaint = error
+        raise await model.grammar_queue.run(lambda: _fault_of(model, plan, complaint)) from error
     return AnswerForm(grammar, None if plan.must_call or answer is not None else plan.tokens[0], plan.tokens)
 
 
-def _compile(model: ServedModel, plan: ToolPlan, answer: str | None) -> str:
+def _grammar_of(plan: ToolPlan, answer: str | None) -> str:
     from gpu_backend.decoding.tool_calls import Function, tool_call_grammar
 
     functions = [Function(function.name, _parameters(function), function.strict) for _, function in plan.functions]
-    grammar = tool_call_grammar(functions, plan.tokens, is_parallel=plan.is_parallel, answer=answer)
-    model.grammars.start(grammar)
-    return grammar
+    return tool_call_grammar(functions, plan.tokens, is_parallel=plan.is_parallel, answer=answer)
 
 
 def _fault_of(model: ServedModel, plan: ToolPlan, error: GrammarError) -> BackendError:
@@ -89,7 +88,7 @@ def _fault_of(model: ServedModel, plan: ToolPlan, error: GrammarError) -> Backen
     for index, function in plan.functions:
         alone = ToolPlan([], [(index, function)], plan.tokens, must_call=True, is_parallel=False)
         try:
-            _compile(model, alone, None)
+            model.grammars.compile(_grammar_of(alone, None))
         except GrammarError as own:
             param = f"tools[{index}].function.parameters"
             return BackendError("invalid_value", f"{param} cannot be used: {own}.", param=param)
@@ -111,7 +110,7 @@ def _check_names(body: ChatRequest) -> None:
 
 def _check_schemas(body: ChatRequest) -> None:
     """Bounds on all schemas together, and on the depth of each, before anything recurses into them."""
-    from gpu_backend.decoding.grammar import MAX_DEPTH, MAX_GRAMMAR_BYTES, depth_of
+    from gpu_backend.decoding.grammar import MAX_DEPTH, MAX_GRAMMAR_BYTES, depth_of, text_of
 
     num_bytes = 0
     for index, tool in enumerate(body.tools):
@@ -121,7 +120,10 @@ def _check_schemas(body: ChatRequest) -> None:
             raise BackendError("invalid_value", f"{param}.type must be 'object'.", param=f"{param}.type")
         if depth_of(schema) > MAX_DEPTH:
             raise BackendError("invalid_value", f"{param} is nested deeper than {MAX_DEPTH} levels.", param=param)
-        num_bytes += len(json.dumps(schema))
+        try:
+            num_bytes += len(text_of(schema))
+        except GrammarError as error:
+            raise BackendError("invalid_value", f"{param} cannot be used: {error}.", param=param) from error
         if num_bytes > MAX_GRAMMAR_BYTES:
             raise BackendError("invalid_value", f"{param}: the schemas are larger than {MAX_GRAMMAR_BYTES} bytes together.", param="tools")
 

@@ -24,7 +24,7 @@ COMPILER = GrammarCompiler(TOKENIZER, TOKENIZER.vocab_size, [END])
 def spell(grammar: str, seed: int, max_tokens: int = 400) -> str | None:
     """Sample from uniform noise under the grammar; None when it did not finish."""
     generator = torch.Generator().manual_seed(seed)
-    state = SamplerState.of(SamplingParams(max_tokens=max_tokens, seed=seed), 0, COMPILER.start(grammar))
+    state = SamplerState.of(SamplingParams(max_tokens=max_tokens, seed=seed), 0, COMPILER.compile(grammar).start())
     ids: list[int] = []
     for _ in range(max_tokens):
         (token,) = sample(torch.randn(1, TOKENIZER.vocab_size, generator=generator), [state])
@@ -67,19 +67,19 @@ def test_regex_and_choice() -> None:
 
 
 def test_a_control_token_is_never_allowed_as_text() -> None:
-    mask = COMPILER.start(json_grammar({"type": "string"})).mask_(np.zeros(TOKENIZER.vocab_size, np.float32))
+    mask = COMPILER.compile(json_grammar({"type": "string"})).start().mask_(np.zeros(TOKENIZER.vocab_size, np.float32))
     assert mask[TOKENIZER.control_ids["<|start|>"]] == float("-inf")
 
 
 def test_the_mask_comes_after_penalties_and_bias() -> None:
     """A bias of +100 on a forbidden token must not let it through."""
     params = SamplingParams(max_tokens=1, temperature=0.0, logit_bias={ord("x"): 100.0})
-    (token,) = sample(torch.zeros(1, TOKENIZER.vocab_size), [SamplerState.of(params, 0, COMPILER.start(choice_grammar(["no"])))])
+    (token,) = sample(torch.zeros(1, TOKENIZER.vocab_size), [SamplerState.of(params, 0, COMPILER.compile(choice_grammar(["no"])).start())])
     assert not isinstance(token, GrammarError) and token.token_id == ord("n")
 
 
 def test_states_of_one_grammar_are_independent() -> None:
-    first, second = (COMPILER.start(choice_grammar(["ab", "cd"])) for _ in range(2))
+    first, second = (COMPILER.compile(choice_grammar(["ab", "cd"])).start() for _ in range(2))
     first.consume(ord("a"))
     assert second.mask_(np.zeros(TOKENIZER.vocab_size, np.float32))[ord("c")] == 0
 
@@ -89,7 +89,7 @@ def test_a_wrong_token_ends_only_its_own_row() -> None:
         def mask_(self, logits_V: Any) -> Any:
             raise GrammarError("stuck")
 
-    broken = COMPILER.start(choice_grammar(["a"]))
+    broken = COMPILER.compile(choice_grammar(["a"])).start()
     broken.__class__ = Stuck
     states = [SamplerState.of(SamplingParams(max_tokens=1, temperature=0.0), 0, grammar) for grammar in (broken, None)]
     failed, fine = sample(torch.zeros(2, TOKENIZER.vocab_size), states)
@@ -119,14 +119,14 @@ def nested(depth: int) -> dict[str, Any]:
 def test_impossible_and_oversized_schemas_are_refused_quickly(schema: dict[str, Any]) -> None:
     started = time.perf_counter()
     with pytest.raises(GrammarError):
-        COMPILER.start(json_grammar(schema))
+        COMPILER.compile(json_grammar(schema))
     assert time.perf_counter() - started < 1.0
 
 
 def test_compiled_grammars_are_kept_but_not_for_ever() -> None:
     compiler = GrammarCompiler(TOKENIZER, TOKENIZER.vocab_size, [END])
     for index in range(70):
-        compiler.start(choice_grammar([str(index)]))
+        compiler.compile(choice_grammar([str(index)]))
     assert len(compiler._compiled) == 64
     assert choice_grammar(["69"]) in compiler._compiled and choice_grammar(["0"]) not in compiler._compiled
 
@@ -134,4 +134,4 @@ def test_compiled_grammars_are_kept_but_not_for_ever() -> None:
 def test_a_model_without_end_tokens_is_built_and_refuses_grammars() -> None:
     compiler = GrammarCompiler(TOKENIZER, TOKENIZER.vocab_size, [])
     with pytest.raises(GrammarError, match="no end token"):
-        compiler.start(choice_grammar(["a"]))
+        compiler.compile(choice_grammar(["a"]))

@@ -34,7 +34,7 @@ def spell(grammar: str, seed: int, *, trigger: int | None = None, bias: dict[int
     """Ids sampled from noise under the grammar up to the end."""
     generator = torch.Generator().manual_seed(seed)
     params = SamplingParams(max_tokens=max_tokens, seed=seed, logit_bias=bias or {})
-    state = SamplerState.of(params, 0, COMPILER.start(grammar, trigger))
+    state = SamplerState.of(params, 0, COMPILER.compile(grammar).start(trigger))
     ids: list[int] = []
     for _ in range(max_tokens):
         (token,) = sample(torch.randn(1, TOKENIZER.vocab_size, generator=generator), [state])
@@ -113,9 +113,9 @@ def test_an_answer_of_another_form_may_stand_instead_of_calls(answer: str, valid
 
 def test_what_cannot_be_followed_is_refused_when_strict_and_else_ignored() -> None:
     parameters = schema(a={"type": "string", "format": "postcode", "maxLength": 3})
-    COMPILER.start(tool_call_grammar([Function("f", parameters)], (OPEN, CLOSE)))
+    COMPILER.compile(tool_call_grammar([Function("f", parameters)], (OPEN, CLOSE)))
     with pytest.raises(GrammarError):
-        COMPILER.start(tool_call_grammar([Function("f", parameters, is_strict=True)], (OPEN, CLOSE)))
+        COMPILER.compile(tool_call_grammar([Function("f", parameters, is_strict=True)], (OPEN, CLOSE)))
 
 
 def test_a_caller_cannot_change_how_a_schema_is_read() -> None:

@@ -47,7 +47,7 @@ async def test_what_does_not_fit_leaves_no_stream_behind(engine: AsyncEngine) ->
 
 
 async def test_cancel_ends_the_stream_and_the_work(engine: AsyncEngine) -> None:
-    stream = engine.submit(request("r", [1], max_tokens=200))
+    stream = engine.submit(request("r", [1], max_tokens=100))
     stream.cancel()
     events = await asyncio.wait_for(collect(stream), 5)
     assert not any(isinstance(event, Finished) for event in events)

@@ -36,7 +36,7 @@ def tiny_served_model(registry: CollectorRegistry, *, adapters_dir: Path | None 
     grammars = GrammarCompiler(tokenizer, tokenizer.vocab_size, [tokenizer.control_ids["<|end|>"]])
     metrics = EngineMetrics(registry)
     adapters = None if adapters_dir is None else open_adapters("tiny", model, adapters_dir, config, metrics)
-    engine = Engine("tiny", ModelRunner(model, config, adapters), tokenizer, config, (), metrics, grammars)
+    engine = Engine("tiny", ModelRunner(model, config, adapters), tokenizer, config, (), metrics)
     spec = ModelSpec(
         id="tiny", source="folder", capabilities=("chat",), languages=("en",), license="apache-2.0", owned_by="tests", created=1, path=".", base_folder=Path()
     )
@@ -50,7 +50,7 @@ def tiny_tool_model(registry: CollectorRegistry) -> ServedModel:
     end = tokenizer.control_ids["<|im_end|>"]
     model = tiny_model(vocab_size=tokenizer.vocab_size, max_position_embeddings=2048)
     grammars = GrammarCompiler(tokenizer, tokenizer.vocab_size, [end])
-    engine = Engine("tiny-tools", ModelRunner(model, config), tokenizer, config, (end,), EngineMetrics(registry), grammars)
+    engine = Engine("tiny-tools", ModelRunner(model, config), tokenizer, config, (end,), EngineMetrics(registry))
     spec = ModelSpec(
         id="tiny-tools",
         source="folder",

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gpu_backend.kernels.native import NativeKernels, PackedMatrix
-from gpu_backend.kernels.packing import LANES, pack_bfloat16, pack_int8
+from gpu_backend.kernels.packing import BLOCK, LANES, pack_bfloat16, pack_int8
 from gpu_backend.layers.attention import Attention
 from gpu_backend.layers.linear import AnyLinear, Linear, PackedLinear, can_pack
 from gpu_backend.layers.mlp import SwiGLU
@@ -109,10 +109,10 @@ def build(
         # A copy always: one tensor used as it lies in the file would keep the whole file mapped.
         return source.tensor(name).to(device=device, dtype=dtype, copy=True)
 
-    def linear(names: list[str], num_outputs: int, has_bias: bool = False) -> AnyLinear:
+    def linear(names: list[str], num_outputs: int, num_inputs: int, has_bias: bool = False) -> AnyLinear:
         bias = torch.cat([tensor(f"{name}.bias") for name in names]) if has_bias else None
         if native is not None:
-            return PackedLinear(_pack([f"{name}.weight" for name in names], num_outputs, source, bias, weight_dtype), native)
+            return PackedLinear(_pack([f"{name}.weight" for name in names], num_outputs, num_inputs, source, bias, weight_dtype), native)
         layer = Linear(torch.cat([tensor(f"{name}.weight") for name in names]), bias)
         if is_packed:
             layer.pack()
@@ -127,7 +127,7 @@ def build(
         return DecoderLayer(
             head_dim=config.head_dim,
             attention_norm=norm(f"{prefix}.input_layernorm"),
-            qkv=linear([f"{attention}.{part}_proj" for part in "qkv"], config.q_size + 2 * config.kv_size, config.qkv_bias),
+            qkv=linear([f"{attention}.{part}_proj" for part in "qkv"], config.q_size + 2 * config.kv_size, config.hidden_size, config.qkv_bias),
             attention=Attention(
                 config.num_heads,
                 config.num_kv_heads,
@@ -136,23 +136,23 @@ def build(
                 k_norm=norm(f"{attention}.k_norm") if config.qk_norm else None,
                 native=native,
             ),
-            output=linear([f"{attention}.o_proj"], config.hidden_size, config.output_bias),
+            output=linear([f"{attention}.o_proj"], config.hidden_size, config.q_size, config.output_bias),
             mlp_norm=norm(f"{prefix}.post_attention_layernorm"),
             mlp=SwiGLU(
-                linear([f"{mlp}.gate_proj", f"{mlp}.up_proj"], 2 * config.intermediate_size, config.mlp_bias),
-                linear([f"{mlp}.down_proj"], config.hidden_size, config.mlp_bias),
+                linear([f"{mlp}.gate_proj", f"{mlp}.up_proj"], 2 * config.intermediate_size, config.hidden_size, config.mlp_bias),
+                linear([f"{mlp}.down_proj"], config.hidden_size, config.intermediate_size, config.mlp_bias),
                 native,
             ),
         )
 
-    head = linear(["model.embed_tokens" if config.tie_word_embeddings else "lm_head"], config.vocab_size)
+    head = linear(["model.embed_tokens" if config.tie_word_embeddings else "lm_head"], config.vocab_size, config.hidden_size)
     is_shared = native is not None and config.tie_word_embeddings
     blocks = [block(index) for index in range(config.num_layers)]
     fused = None if native is None else FusedLayers(blocks, rotary, config.num_heads, native)
     return CausalLM(config, None if is_shared else tensor("model.embed_tokens.weight"), blocks, norm("model.norm"), head, fused).eval()
 
 
-def _pack(names: list[str], num_outputs: int, source: TensorSource, bias: Tensor | None, weight_dtype: WeightDtype) -> PackedMatrix:
+def _pack(names: list[str], num_outputs: int, num_inputs: int, source: TensorSource, bias: Tensor | None, weight_dtype: WeightDtype) -> PackedMatrix:
     """These weights below each other in one packed matrix: as the source has them if all are of one kind, else in 8 bits or bfloat16."""
     packed = [source.packed(name) for name in names]
     parts = [part for part in packed if part is not None]
@@ -161,6 +161,8 @@ def _pack(names: list[str], num_outputs: int, source: TensorSource, bias: Tensor
     else:
         pack = pack_int8 if weight_dtype == "int8" else pack_bfloat16
         records = pack(torch.cat([source.tensor(name) for name in names]))
+    if records.shape[:2] != (-(-num_outputs // LANES), num_inputs // BLOCK):
+        raise UnsupportedModelError(f"the weights {', '.join(names)} do not have the shape ({num_outputs}, {num_inputs}) that the configuration says")
     if bias is not None:
         bias = functional.pad(bias.float(), (0, -num_outputs % LANES))
     return PackedMatrix(records, num_outputs, bias)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from gpu_backend.core import AdapterError, AdapterNotFoundError, Delta, EngineOverloadedError, Failed, Finished, SamplingParams
+from gpu_backend.core import AdapterError, AdapterNotFoundError, Delta, EngineOverloadedError, Failed, Finished, SamplingParams, UnfitRequestError
 from gpu_backend.core import Request as EngineRequest
 from gpu_backend.server.chat_format import ChatFormat, sse
 from gpu_backend.server.errors import BackendError, envelope
@@ -73,6 +73,8 @@ async def _submit(engine: AsyncEngine, engine_request: EngineRequest) -> Request
         raise BackendError("not_found", "This backend does not have the adapter; store it here first.", param="adapter") from error
     except AdapterError as error:
         raise BackendError("invalid_value", f"The adapter cannot be used: {error}.", param="adapter") from error
+    except UnfitRequestError as error:
+        raise BackendError("invalid_value", f"The model cannot take this request: {error}.", param="messages") from error
     except EngineOverloadedError as error:
         message = f"The server takes no more requests at the moment; try again in {error.retry_after_s} s."
         raise BackendError("server_is_overloaded", message, retry_after_s=error.retry_after_s) from error
@@ -88,7 +90,7 @@ async def _events(stream: RequestStream, fmt: ChatFormat, request_id: str | None
             elif isinstance(event, Finished):
                 yield fmt.closing(event.usage)
             elif isinstance(event, Failed):
-                yield sse(envelope(event.code, event.message, request_id))
+                yield sse(envelope(event.code, event.message, request_id, event.param))
     finally:
         stream.cancel()
 
@@ -135,7 +137,7 @@ def _cache_salt(tenant: str, end_user: str) -> bytes:
 def _sampling(body: ChatRequest, model: ServedModel, max_tokens: int, form: AnswerForm) -> SamplingParams:
     bias = {}
     for key, value in body.logit_bias.items():
-        if not key.isascii() or not key.isdigit() or len(key) > 9 or int(key) >= model.tokenizer.vocab_size:
+        if not key.isascii() or not key.isdigit() or len(key) > 9 or int(key) >= model.vocab_size:
             raise BackendError("invalid_value", f"logit_bias: {key[:32]!r} is not a token id of {body.model}.", param="logit_bias")
         bias[int(key)] = value
     return SamplingParams(
