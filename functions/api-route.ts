@@ -6,6 +6,8 @@ import type { AppEnv } from './context';
 import { ERRORS, ErrorSchema, type ErrorCode } from './errors';
 import { requireKey, type Access } from './middleware/auth';
 import { limitBody, readJsonBody } from './middleware/body';
+import { limitHeaders } from './middleware/limit-headers';
+import { meter, type Estimate } from './middleware/meter';
 
 interface ApiRouteConfig {
   method: 'get' | 'post' | 'delete';
@@ -15,6 +17,8 @@ interface ApiRouteConfig {
   summary: string;
   description: string;
   access: Access;
+  /** What the key's ledger reserves for a request, or that the operation is not metered at all. */
+  metering: 'free' | Estimate;
   /** Most bytes of the JSON body; there must be one exactly when the operation takes a body. */
   maxBodyBytes?: number;
   request?: RouteConfig['request'];
@@ -33,6 +37,25 @@ const SHARED_HEADERS = {
   'x-request-id': header('Names this request in logs and errors.', 'req_01KAV5W1Q2M3N4P5R6S7T8V9WX'),
   'openai-processing-ms': header('Milliseconds until the headers were sent.', '12'),
 };
+
+/** The headers of every answer of a metered operation. */
+const LIMIT_HEADERS = {
+  'x-ratelimit-limit-requests': header('Requests per minute.', '600'),
+  'x-ratelimit-limit-tokens': header('Tokens per minute.', '200000'),
+  'x-ratelimit-remaining-requests': header('What is left of them now.', '599'),
+  'x-ratelimit-remaining-tokens': header('What is left of them now.', '191424'),
+  'x-ratelimit-reset-requests': header('Until all of them are there again.', '100ms'),
+  'x-ratelimit-reset-tokens': header('Until all of them are there again.', '2.573s'),
+  'ratelimit-policy': header('The same limits in the form of the IETF draft.', '"requests";q=600;w=60'),
+  ratelimit: header('What is left of them, and seconds until all is there.', '"requests";r=599;t=1'),
+};
+
+/** The codes of every metered operation. */
+const LIMIT_ERRORS: ErrorCode[] = [
+  'rate_limit_exceeded',
+  'concurrency_limit_exceeded',
+  'key_spend_limit_exceeded',
+];
 
 /** Goes with every operation that can miss a deadline; backend-call.ts reads it. */
 const DEADLINE_PARAMETER = {
@@ -66,7 +89,7 @@ export const BACKEND_ERRORS: ErrorCode[] = [
 
 /** Like createRoute of zod-openapi, with key check, body reading, shared headers and error answers. */
 export function createApiRoute<R extends ApiRouteConfig>(config: R) {
-  const { access, maxBodyBytes, errors = [], responses, ...route } = config;
+  const { access, metering, maxBodyBytes, errors = [], responses, ...route } = config;
   const middleware: MiddlewareHandler<AppEnv>[] = [];
   const codes = new Set<ErrorCode>([...errors, 'internal_error']);
   if (maxBodyBytes !== undefined) {
@@ -78,33 +101,42 @@ export function createApiRoute<R extends ApiRouteConfig>(config: R) {
     codes.add('invalid_api_key');
     if (access !== 'any_key') codes.add('insufficient_scope');
   }
+  const isMetered = metering !== 'free';
+  if (isMetered) {
+    middleware.push(limitHeaders());
+    for (const code of LIMIT_ERRORS) codes.add(code);
+  }
   if (maxBodyBytes !== undefined) middleware.push(readJsonBody(maxBodyBytes));
+  if (isMetered) middleware.push(meter(metering));
 
+  const headers = isMetered ? { ...SHARED_HEADERS, ...LIMIT_HEADERS } : SHARED_HEADERS;
   const declared = createRoute({
     ...(route as Omit<RouteConfig, 'responses'>),
     ...(access === 'public' ? { security: [] } : { security: [{ bearer: [] }, { apiKey: [] }] }),
     ...(access === 'public' ? {} : { 'x-attune-scope': access }),
     ...(codes.has('deadline_exceeded') ? { parameters: [DEADLINE_PARAMETER] } : {}),
-    responses: { ...withHeaders(responses), ...errorResponses(codes) },
+    responses: { ...withHeaders(responses, headers), ...errorResponses(codes, headers) },
   });
   // The error answers and middleware stay out of the type: handlers throw errors, they never return them.
-  return { ...declared, middleware } as unknown as Omit<R, 'access' | 'errors' | 'maxBodyBytes'>;
+  return { ...declared, middleware } as unknown as Omit<R, 'access' | 'metering' | 'errors' | 'maxBodyBytes'>;
 }
 
-function withHeaders(responses: RouteConfig['responses']): RouteConfig['responses'] {
+type Headers = Record<string, ReturnType<typeof header>>;
+
+function withHeaders(responses: RouteConfig['responses'], headers: Headers): RouteConfig['responses'] {
   return Object.fromEntries(
-    Object.entries(responses).map(([status, response]) => [status, { ...response, headers: SHARED_HEADERS }]),
+    Object.entries(responses).map(([status, response]) => [status, { ...response, headers }]),
   ) as RouteConfig['responses'];
 }
 
-function errorResponses(codes: Set<ErrorCode>): RouteConfig['responses'] {
+function errorResponses(codes: Set<ErrorCode>, headers: Headers): RouteConfig['responses'] {
   const byStatus = Map.groupBy([...codes].sort(), (code) => ERRORS[code].status);
   return Object.fromEntries(
     [...byStatus].map(([status, group]) => [
       status,
       {
         description: group.map((code) => `\`${code}\`: ${ERRORS[code].meaning}`).join('\n\n'),
-        headers: status === 503 ? { ...SHARED_HEADERS, ...RETRY_HEADERS } : SHARED_HEADERS,
+        headers: [429, 503].includes(status) ? { ...headers, ...RETRY_HEADERS } : headers,
         content: { 'application/json': { schema: ErrorSchema } },
       },
     ]),

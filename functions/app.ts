@@ -14,6 +14,7 @@ import { registerReadErrorDocs } from './routes/docs/read-error-docs';
 import { registerReadOpenapi } from './routes/docs/read-openapi';
 import { registerReadHealth } from './routes/health/read-health';
 import { registerReadReadiness } from './routes/health/read-readiness';
+import { registerReadLimits } from './routes/limits/read-limits';
 import { registerListModels } from './routes/models/list-models';
 import { registerReadModel } from './routes/models/read-model';
 import { answerUnknownPaths } from './routes/unknown-paths';
@@ -47,6 +48,8 @@ export function createApp(overrides: Partial<Services> = {}): App {
   registerDeleteChatCompletion(app);
   // tokenize
   registerCreateTokenization(app);
+  // limits
+  registerReadLimits(app);
   // docs
   registerReadOpenapi(app);
   registerReadDocs(app);

@@ -9,7 +9,7 @@ export const DEFAULT_DEADLINE_MS = 600_000;
 export const MAX_DEADLINE_MS = 3_600_000;
 
 /** The caller's `x-deadline-ms`, or ten minutes. */
-function readDeadlineMs(c: Context<AppEnv>): number {
+export function readDeadlineMs(c: Context<AppEnv>): number {
   const text = c.req.header('x-deadline-ms');
   if (text === undefined) return DEFAULT_DEADLINE_MS;
   const deadlineMs = /^\d{1,9}$/.test(text) ? Number(text) : 0;

@@ -3,12 +3,14 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Backend } from './services/backend';
 import type { ChatCompletionStore } from './services/chat-completions';
 import type { ApiKey, KeyStore } from './services/keys';
+import type { LedgerService, LimitState, Metering } from './services/ledger';
 import type { ModelCatalog } from './services/models';
 
 /** Everything a handler may call; made once per isolate, replaced in tests by createApp's overrides. */
 export interface Services {
   backend: Backend;
   keys: KeyStore;
+  ledger: LedgerService;
   models: ModelCatalog;
   chatCompletions: ChatCompletionStore;
   /** Time between `: keep-alive` comments in a stream. */
@@ -26,6 +28,9 @@ export interface AppEnv {
     services: Services;
     /** Set by the auth middleware on every operation that is not public. */
     key: ApiKey;
+    /** Set by the meter on every operation that is metered; the limits also when it refuses. */
+    metering: Metering;
+    limitState: LimitState | undefined;
     /** Milliseconds by part of the work, for `Server-Timing`. */
     timings: Record<string, number>;
   };

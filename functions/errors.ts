@@ -2,7 +2,7 @@
 import { z } from '@hono/zod-openapi';
 
 interface ErrorRule {
-  readonly status: 400 | 401 | 403 | 404 | 405 | 413 | 415 | 500 | 502 | 503 | 504;
+  readonly status: 400 | 401 | 403 | 404 | 405 | 413 | 415 | 429 | 500 | 502 | 503 | 504;
   readonly type: string;
   /** Goes out as `x-should-retry`: OpenAI's SDKs obey it before they look at the status. */
   readonly retry: boolean;
@@ -69,6 +69,25 @@ export const ERRORS = {
   method_not_allowed: invalid(405, 'The path exists but not with this method; see `Allow`.'),
   request_too_large: invalid(413, 'The body is larger than the limit that the message names.'),
   unsupported_media_type: invalid(415, 'The body must be sent as application/json.'),
+  rate_limit_exceeded: {
+    status: 429,
+    type: 'rate_limit_error',
+    retry: true,
+    meaning: 'The API key has used up its requests or tokens per minute; the message says which.',
+  },
+  concurrency_limit_exceeded: {
+    status: 429,
+    type: 'rate_limit_error',
+    retry: true,
+    meaning: 'As many requests of the API key are running as may run at the same time.',
+  },
+  key_spend_limit_exceeded: {
+    status: 429,
+    type: 'insufficient_quota',
+    retry: false,
+    meaning:
+      'The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.',
+  },
   internal_error: server(500, true, 'Something broke on our side; quote the request id.'),
   upstream_auth_error: server(502, false, 'The edge is not allowed to call its backend.'),
   upstream_invalid_response: server(502, true, 'The backend gave an answer that is not valid.'),
@@ -97,7 +116,8 @@ interface ApiErrorOptions {
   /** The parameter at fault, in OpenAI's style: `messages[0].role`. */
   param?: string | null;
   details?: ErrorDetail[];
-  retryAfterSeconds?: number;
+  /** When to try again; only 429 and 503 tell it. */
+  retryAfterMs?: number;
   headers?: Record<string, string>;
   cause?: unknown;
 }
@@ -150,7 +170,7 @@ export function errorEnvelope(error: ApiError, origin: ErrorOrigin) {
   };
 }
 
-const DEFAULT_RETRY_AFTER_SECONDS = 2;
+const DEFAULT_RETRY_AFTER_MS = 2000;
 
 /** The headers that go with an error: retry advice, and what the thrower added. */
 export function errorHeaders(error: ApiError): Record<string, string> {
@@ -159,10 +179,11 @@ export function errorHeaders(error: ApiError): Record<string, string> {
     'x-should-retry': String(rule.retry),
     ...error.options.headers,
   };
-  if (rule.status === 503) {
-    const seconds = error.options.retryAfterSeconds ?? DEFAULT_RETRY_AFTER_SECONDS;
-    headers['retry-after'] = String(seconds);
-    headers['retry-after-ms'] = String(seconds * 1000);
+  const defaultMs = rule.status === 503 ? DEFAULT_RETRY_AFTER_MS : undefined;
+  const retryAfterMs = error.options.retryAfterMs ?? defaultMs;
+  if (retryAfterMs !== undefined) {
+    headers['retry-after'] = String(Math.ceil(retryAfterMs / 1000));
+    headers['retry-after-ms'] = String(retryAfterMs);
   }
   return headers;
 }

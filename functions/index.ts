@@ -1,4 +1,6 @@
-// The Worker's entry: the app with its real services.
+// The Worker's entry: the app with its real services, and the class of its Durable Objects.
 import { createApp } from './app';
+
+export { LedgerObject } from './services/ledger/durable-object';
 
 export default createApp();

@@ -23,6 +23,17 @@ export const apiKeys = sqliteTable(
     createdAtMs: createdAtMs(),
     /** From -4 to 4: each step doubles the share that this key's requests have where requests wait. */
     priority: integer('priority').notNull().default(0),
+    /** What the ledger holds this key to. The defaults are generous: they are for development. */
+    requestsPerMinute: integer('requests_per_minute').notNull().default(60_000),
+    tokensPerMinute: integer('tokens_per_minute').notNull().default(100_000_000),
+    concurrency: integer('concurrency').notNull().default(1000),
+    /** Millionths of the currency; null for no budget. */
+    budgetMicros: integer('budget_micros'),
+    budgetWindow: text('budget_window', { enum: ['day', 'month'] })
+      .notNull()
+      .default('month'),
+    /** A soft budget is shown but refuses nothing. */
+    isBudgetHard: integer('is_budget_hard', { mode: 'boolean' }).notNull().default(true),
   },
   (table) => [
     index('api_keys_lookup_idx').on(table.lookup),

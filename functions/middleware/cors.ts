@@ -11,6 +11,14 @@ const EXPOSED = [
   'x-should-retry',
   'openai-processing-ms',
   'server-timing',
+  'x-ratelimit-limit-requests',
+  'x-ratelimit-limit-tokens',
+  'x-ratelimit-remaining-requests',
+  'x-ratelimit-remaining-tokens',
+  'x-ratelimit-reset-requests',
+  'x-ratelimit-reset-tokens',
+  'ratelimit-policy',
+  'ratelimit',
 ].join(', ');
 
 const METHODS = 'GET, HEAD, POST, DELETE, OPTIONS';

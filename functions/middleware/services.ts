@@ -1,10 +1,11 @@
-// Hands a request what it may call: database, store, backend.
+// Hands a request what it may call: database, store, ledger, backend.
 import { createMiddleware } from 'hono/factory';
 import type { AppEnv, Services } from '../context';
 import { type Env, parseEnv } from '../env';
 import { HttpBackend } from '../services/backend';
 import { D1R2ChatCompletionStore } from '../services/chat-completions';
 import { D1KeyStore } from '../services/keys';
+import { DurableObjectLedger } from '../services/ledger';
 import { CachedModelCatalog } from '../services/models';
 
 const KEEP_ALIVE_MS = 15_000;
@@ -25,6 +26,7 @@ function createServices(env: Env, overrides: Partial<Services>): Services {
   const backend = overrides.backend ?? new HttpBackend({ url: env.BACKEND_URL, secret: env.BACKEND_SECRET });
   return {
     keys: new D1KeyStore(env.DB, env.KEY_PEPPER),
+    ledger: new DurableObjectLedger(env.LEDGER),
     models: new CachedModelCatalog(backend),
     chatCompletions: new D1R2ChatCompletionStore(env.DB, env.STORE),
     keepAliveMs: KEEP_ALIVE_MS,

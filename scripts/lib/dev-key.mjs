@@ -37,7 +37,7 @@ export function createApiKey({ pepper, environment = 'test', id = DEVELOPMENT_KE
 /**
  * SQL that creates or replaces a project and one key of it; safe to run again.
  * @param {{ key: ReturnType<typeof createApiKey>, projectId?: string, projectName?: string, keyName?: string,
- *   scopes?: string[], priority?: number, expiresAtMs?: number | null, disabledAtMs?: number | null, nowMs?: number }} options
+ *   scopes?: string[], priority?: number, limits?: Record<string, string | number | null>, expiresAtMs?: number | null, disabledAtMs?: number | null, nowMs?: number }} options
  */
 export function seedSql({
   key,
@@ -46,6 +46,7 @@ export function seedSql({
   keyName = 'Development key',
   scopes = ALL_SCOPES,
   priority = 0,
+  limits = {},
   expiresAtMs = null,
   disabledAtMs = null,
   nowMs = Date.now(),
@@ -65,6 +66,7 @@ export function seedSql({
       disabled_at_ms: disabledAtMs,
       created_at_ms: nowMs,
       priority,
+      ...limits,
     }),
   ].join('\n')}\n`;
 }

@@ -1,9 +1,11 @@
 // The Worker's bindings as tests see them.
 import { env } from 'cloudflare:workers';
+import type { LedgerObject } from '../../functions/services/ledger/durable-object';
 
 export interface TestBindings extends Record<string, unknown> {
   DB: D1Database;
   STORE: R2Bucket;
+  LEDGER: DurableObjectNamespace<LedgerObject>;
   BACKEND_URL: string;
   KEY_PEPPER: string;
 }

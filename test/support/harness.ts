@@ -12,6 +12,8 @@ export const ORIGIN = 'https://edge.test';
 interface KeyOptions {
   scopes?: string[];
   priority?: number;
+  /** Columns of api_keys; what is absent has the default. */
+  limits?: Record<string, string | number | null>;
   projectId?: string;
   expiresAtMs?: number;
   disabledAtMs?: number;

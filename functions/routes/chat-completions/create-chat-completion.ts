@@ -8,6 +8,7 @@ import { toUnixSeconds } from '../../lib/time';
 import { timed } from '../../middleware/timing';
 import { ChatCompletionSchema } from '../../schemas/chat-completion';
 import { CreateChatCompletionSchema } from '../../schemas/create-chat-completion';
+import { estimateChat } from './chat-estimate';
 import { streamChatCompletion } from './stream-chat-completion';
 import { toChatCall } from './to-chat-call';
 
@@ -29,6 +30,7 @@ const route = createApiRoute({
   description:
     "OpenAI's chat completions. With `stream: true` the answer comes as server-sent events, with a comment every 15 seconds while there is nothing to say.",
   access: 'chat:write',
+  metering: estimateChat,
   maxBodyBytes: MAX_BODY_BYTES,
   request: {
     body: {
@@ -69,6 +71,8 @@ export function registerCreateChatCompletion(app: App): void {
     if (body.stream === true) return streamChatCompletion(c, body, chat);
 
     const completion = await timed(c, 'backend', c.var.services.backend.chat(chat, backendCall(c)));
+    const { prompt_tokens: promptTokens, completion_tokens: completionTokens } = completion.usage;
+    c.var.metering.settle({ promptTokens, completionTokens });
     if (body.store === true) {
       const stored = { ...completion, metadata: body.metadata ?? {} };
       await c.var.services.chatCompletions.save(c.var.key.projectId, stored);

@@ -21,6 +21,7 @@ const route = createApiRoute({
   summary: 'Delete a stored chat completion',
   description: 'Removes an answer that was made with `store: true` in the same project.',
   access: 'chat:write',
+  metering: 'free',
   request: { params: ChatCompletionIdSchema },
   responses: {
     200: {

@@ -12,6 +12,7 @@ const route = createApiRoute({
   summary: 'Read a stored chat completion',
   description: 'Gives an answer that was made with `store: true` in the same project.',
   access: 'chat:write',
+  metering: 'free',
   request: { params: ChatCompletionIdSchema },
   responses: {
     200: {

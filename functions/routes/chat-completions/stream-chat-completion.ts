@@ -1,13 +1,15 @@
-// The streaming half of createChatCompletion: relays events and keeps the answer when asked to.
+// The streaming half of createChatCompletion: relays events, settles what they used, and keeps the answer when asked to.
 import type { Context } from 'hono';
 import { backendCall } from '../../backend-call';
 import type { AppEnv } from '../../context';
 import { ApiError } from '../../errors';
 import { timed } from '../../middleware/timing';
 import { describeStreamError } from '../../on-error';
+import type { ChatCompletionChunk } from '../../schemas/chat-completion';
 import type { CreateChatCompletion } from '../../schemas/create-chat-completion';
-import { relayEvents, type ChatCall, type RelayOptions } from '../../services/backend';
+import { relayEvents, type ChatCall } from '../../services/backend';
 import { ChatCompletionAssembler } from '../../services/chat-completions';
+import { StreamedTokens } from './chat-estimate';
 
 const HEADERS = {
   'content-type': 'text/event-stream; charset=utf-8',
@@ -26,50 +28,65 @@ export async function streamChatCompletion(
   const ours = new AbortController();
   const call = backendCall(c);
   const signal = AbortSignal.any([call.signal, ours.signal]);
-  const stored = body.store === true ? storing(c, body, chat) : undefined;
+  const stored = body.store === true ? storing(c, body) : undefined;
+  const metered = metering(c, signal);
   const stream = await timed(
     c,
     'backend',
     relayEvents({
-      opening: backend.streamChat(stored?.chat ?? chat, { ...call, signal }),
+      // The usage is asked for in any case, but only passed on when the caller wants it.
+      opening: backend.streamChat({ ...chat, include_usage: true }, { ...call, signal }),
       abort: () => ours.abort(),
       signal,
       acceptedAtMs: c.var.acceptedAtMs,
       keepAliveMs,
       probeMs,
-      describeError: (error) => describeStreamError(error, c),
-      ...stored?.observer,
+      describeError: (error) => {
+        metered.fail();
+        return describeStreamError(error, c);
+      },
+      onChunk: (chunk) => {
+        metered.add(chunk);
+        stored?.add(chunk);
+        return chat.include_usage || chunk.choices.length > 0;
+      },
+      ...(stored === undefined ? {} : { onComplete: stored.save }),
     }),
   );
   return c.body(stream, 200, HEADERS);
 }
 
-/**
- * What it takes to keep a streamed answer: the usage is asked for in any case, but only passed on
- * when the caller wants it, and the answer is written before `[DONE]`, so that it can be read then.
- */
-function storing(
-  c: Context<AppEnv>,
-  body: CreateChatCompletion,
-  chat: ChatCall,
-): { chat: ChatCall; observer: Pick<RelayOptions, 'onChunk' | 'onComplete'> } {
+/** Settles when the stream is over, which aborts the signal whoever ended it: backend, caller or a fault. */
+function metering(c: Context<AppEnv>, signal: AbortSignal) {
+  const { metering } = c.var;
+  const tokens = new StreamedTokens(metering.most);
+  let hasFailed = false;
+  metering.hold();
+  signal.addEventListener('abort', () => {
+    if (hasFailed && !tokens.isBegun) metering.release();
+    else metering.settle(tokens.total());
+  });
+  return {
+    add: (chunk: ChatCompletionChunk) => tokens.add(chunk),
+    fail: () => {
+      hasFailed = true;
+    },
+  };
+}
+
+/** What it takes to keep a streamed answer: it is written before `[DONE]`, so that it can be read then. */
+function storing(c: Context<AppEnv>, body: CreateChatCompletion) {
   const assembler = new ChatCompletionAssembler();
   return {
-    chat: { ...chat, include_usage: true },
-    observer: {
-      onChunk: (chunk) => {
-        assembler.add(chunk);
-        return chat.include_usage || chunk.choices.length > 0;
-      },
-      onComplete: async () => {
-        const completion = assembler.finish();
-        if (completion === undefined) throw incomplete();
-        const stored = { ...completion, metadata: body.metadata ?? {} };
-        const saving = c.var.services.chatCompletions.save(c.var.key.projectId, stored);
-        // A caller who leaves now still finds the answer later.
-        c.executionCtx.waitUntil(saving.catch(() => {}));
-        await saving;
-      },
+    add: (chunk: ChatCompletionChunk) => assembler.add(chunk),
+    save: async () => {
+      const completion = assembler.finish();
+      if (completion === undefined) throw incomplete();
+      const stored = { ...completion, metadata: body.metadata ?? {} };
+      const saving = c.var.services.chatCompletions.save(c.var.key.projectId, stored);
+      // A caller who leaves now still finds the answer later.
+      c.executionCtx.waitUntil(saving.catch(() => {}));
+      await saving;
     },
   };
 }

@@ -11,6 +11,7 @@ const route = createApiRoute({
   summary: 'Read the reference page',
   description: 'A page to read and try every operation; it loads nothing from other servers.',
   access: 'public',
+  metering: 'free',
   responses: {
     200: { description: 'The page.', content: { 'text/html': { schema: z.string() } } },
   },

@@ -13,6 +13,7 @@ const route = createApiRoute({
   summary: 'Read what the error codes mean',
   description: 'A page with one entry for each code of the closed list.',
   access: 'public',
+  metering: 'free',
   responses: {
     200: { description: 'The page.', content: { 'text/html': { schema: z.string() } } },
   },

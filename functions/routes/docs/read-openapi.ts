@@ -6,7 +6,7 @@ import { buildOpenapi, toYaml } from '../../openapi';
 
 const DocumentSchema = z.looseObject({ openapi: z.string() }).openapi('OpenapiDocument');
 
-const shared = { method: 'get', access: 'public' } as const;
+const shared = { method: 'get', access: 'public', metering: 'free' } as const;
 
 const jsonRoute = createApiRoute({
   ...shared,

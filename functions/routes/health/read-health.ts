@@ -13,6 +13,7 @@ const route = createApiRoute({
   summary: 'Is the edge up?',
   description: 'Answers while the edge runs, whatever the backend does.',
   access: 'public',
+  metering: 'free',
   responses: {
     200: {
       description: 'The edge is up.',

@@ -7,7 +7,7 @@ import { ApiError } from '../../errors';
 import { timed } from '../../middleware/timing';
 
 const TIMEOUT_MS = 2_000;
-const LOADING_RETRY_SECONDS = 5;
+const LOADING_RETRY_MS = 5000;
 
 const ReadinessSchema = z
   .object({
@@ -24,6 +24,7 @@ const route = createApiRoute({
   summary: 'Can requests be answered now?',
   description: 'Asks the backend; names each model and its revision.',
   access: 'public',
+  metering: 'free',
   responses: {
     200: {
       description: 'The backend has run a real forward pass of each model.',
@@ -44,7 +45,7 @@ export function registerReadReadiness(app: App): void {
     const { status, models } = await timed(c, 'backend', c.var.services.backend.readiness(call));
     if (status === 'ready') return c.json({ status, models }, 200);
     if (status === 'loading') {
-      const options = { retryAfterSeconds: LOADING_RETRY_SECONDS };
+      const options = { retryAfterMs: LOADING_RETRY_MS };
       throw new ApiError('model_loading', 'The model is still loading.', options);
     }
     throw new ApiError('backend_unavailable', `The backend is not ready: ${status}.`);

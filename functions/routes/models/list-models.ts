@@ -15,6 +15,7 @@ const route = createApiRoute({
   summary: 'List models',
   description: 'Every model that can be called, with what it can do. Any valid key may ask.',
   access: 'any_key',
+  metering: 'free',
   responses: {
     200: { description: 'The models.', content: { 'application/json': { schema: ModelListSchema } } },
   },

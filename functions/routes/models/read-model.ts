@@ -16,6 +16,7 @@ const route = createApiRoute({
   summary: 'Read a model',
   description: 'One model, by the id that the list gives. Any valid key may ask.',
   access: 'any_key',
+  metering: 'free',
   request: {
     params: z.object({
       id: z.string().openapi({

@@ -9,6 +9,9 @@ import { CreateTokenizationSchema, TokenizationSchema } from '../../schemas/toke
 const MAX_BODY_BYTES = 1024 * 1024;
 const TIMEOUT_MS = 60_000;
 
+/** A request among those of the minute; its tokens are not generated and cost nothing. */
+const countAsRequest = async () => ({ model: '', promptTokens: 0, completionTokens: 0 });
+
 const route = createApiRoute({
   method: 'post',
   path: '/v1/tokenize',
@@ -18,6 +21,7 @@ const route = createApiRoute({
   description:
     "The ids and the number of tokens of a text, or of messages with the model's template around them. Text never yields control tokens.",
   access: 'chat:write',
+  metering: countAsRequest,
   maxBodyBytes: MAX_BODY_BYTES,
   request: {
     body: { required: true, content: { 'application/json': { schema: CreateTokenizationSchema } } },

@@ -18,6 +18,9 @@ const EDGE_ONLY = new Set([
   'unknown_url',
   'method_not_allowed',
   'unsupported_media_type',
+  'rate_limit_exceeded',
+  'concurrency_limit_exceeded',
+  'key_spend_limit_exceeded',
 ]);
 
 const MAX_RETRY_AFTER_SECONDS = 60;
@@ -43,7 +46,7 @@ export function readEnvelope(value: unknown, retryAfter?: string | null): ApiErr
   return new ApiError(code, message, {
     param: param ?? null,
     ...(Number.isInteger(seconds) && seconds > 0
-      ? { retryAfterSeconds: Math.min(seconds, MAX_RETRY_AFTER_SECONDS) }
+      ? { retryAfterMs: Math.min(seconds, MAX_RETRY_AFTER_SECONDS) * 1000 }
       : {}),
   });
 }

@@ -4,6 +4,7 @@ import { drizzle } from 'drizzle-orm/d1';
 import { apiKeys } from '../../../db/schema';
 import { equalInConstantTime } from '../../lib/hash';
 import { hashKey, hasKeyForm } from './format';
+import type { Limits } from '../ledger';
 import type { ApiKey, KeyStore } from './interface';
 import { SCOPES } from './scopes';
 
@@ -33,6 +34,28 @@ export class D1KeyStore implements KeyStore {
       scopes: SCOPES.filter((scope) => row.scopes.includes(scope)),
       // The backend refuses anything beyond; a row that somebody wrote by hand must not make a key useless.
       priority: Math.max(-MAX_PRIORITY, Math.min(MAX_PRIORITY, Math.round(row.priority))),
+      limits: limitsOf(row),
     };
   }
+}
+
+/** Rates are at least one: nothing is ever refilled at a rate of zero, and a key is switched off by `disabled_at_ms`. */
+function limitsOf(row: typeof apiKeys.$inferSelect): Limits {
+  return {
+    requestsPerMinute: atLeastOne(row.requestsPerMinute),
+    tokensPerMinute: atLeastOne(row.tokensPerMinute),
+    concurrency: atLeastOne(row.concurrency),
+    budget:
+      row.budgetMicros === null
+        ? null
+        : {
+            micros: row.budgetMicros,
+            window: row.budgetWindow === 'day' ? 'day' : 'month',
+            hard: row.isBudgetHard,
+          },
+  };
+}
+
+function atLeastOne(value: number): number {
+  return Math.max(1, Math.round(value));
 }

@@ -1,4 +1,5 @@
 // What the rest of the edge needs to know about API keys.
+import type { Limits } from '../ledger';
 import type { Scope } from './scopes';
 
 /** A key that may be used now. */
@@ -8,6 +9,7 @@ export interface ApiKey {
   scopes: readonly Scope[];
   /** A whole number from -4 to 4: each step doubles the share that its requests have where requests wait. */
   priority: number;
+  limits: Limits;
 }
 
 export interface KeyStore {

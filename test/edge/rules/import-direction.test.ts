@@ -10,7 +10,7 @@ const SOURCES = import.meta.glob<string>(['../../../functions/**/*.ts', '../../.
 /** Folder or file → what it may import; what is importable by all stands in ROOT. */
 const ROOT = ['errors', 'context', 'env'];
 const MAY_IMPORT: Record<string, string[]> = {
-  index: ['app'],
+  index: ['app', 'services'],
   app: ['middleware', 'routes', 'on-error', 'validation'],
   'openapi.export': ['app', 'openapi'],
   openapi: ['schemas'],
@@ -18,7 +18,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   'backend-call': ['services', 'lib'],
   'on-error': [],
   validation: [],
-  middleware: ['services', 'lib', 'validation'],
+  middleware: ['backend-call', 'services', 'lib', 'validation'],
   routes: [
     'routes',
     'api-route',

@@ -49,6 +49,7 @@ describe('security tests of routes', () => {
       summary: 'Planted',
       description: 'Planted.',
       access: 'any_key',
+      metering: 'free',
       responses: { 204: { description: 'Nothing.' } },
     });
     app.openapi(route, (c) => c.body(null, 204));

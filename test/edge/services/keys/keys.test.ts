@@ -26,6 +26,12 @@ describe('keys made by set-up', () => {
       projectId: DEVELOPMENT_PROJECT_ID,
       scopes: [...SCOPES],
       priority: 0,
+      limits: {
+        requestsPerMinute: 60_000,
+        tokensPerMinute: 100_000_000,
+        concurrency: 1000,
+        budget: null,
+      },
     });
   });
 

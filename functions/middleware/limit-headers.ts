@@ -1,0 +1,34 @@
+// Tells a key's limits on every answer of a metered operation: OpenAI's six headers and the IETF draft's two.
+import { createMiddleware } from 'hono/factory';
+import type { AppEnv } from '../context';
+import type { LimitState } from '../services/ledger';
+
+export const limitHeaders = () =>
+  createMiddleware<AppEnv>(async function limitHeaders(c, next) {
+    await next();
+    // A request that failed before the meter, for example over its body, has asked nothing yet.
+    const state = c.var.limitState ?? (await c.var.services.ledger.read(c.var.key));
+    for (const [name, value] of Object.entries(toHeaders(state))) c.res.headers.set(name, value);
+  });
+
+function toHeaders({ requests, tokens }: LimitState): Record<string, string> {
+  const seconds = (ms: number) => Math.ceil(ms / 1000);
+  return {
+    'x-ratelimit-limit-requests': String(requests.limit),
+    'x-ratelimit-limit-tokens': String(tokens.limit),
+    'x-ratelimit-remaining-requests': String(requests.remaining),
+    'x-ratelimit-remaining-tokens': String(tokens.remaining),
+    'x-ratelimit-reset-requests': toDuration(requests.resetMs),
+    'x-ratelimit-reset-tokens': toDuration(tokens.resetMs),
+    'ratelimit-policy': `"requests";q=${requests.limit};w=60, "tokens";q=${tokens.limit};w=60`,
+    ratelimit: `"requests";r=${requests.remaining};t=${seconds(requests.resetMs)}, "tokens";r=${tokens.remaining};t=${seconds(tokens.resetMs)}`,
+  };
+}
+
+/** A duration as Go writes it, which is what OpenAI sends: `20ms`, `1.5s`, `6m0s`. */
+export function toDuration(ms: number): string {
+  if (ms < 1000) return `${ms}ms`;
+  const minutes = Math.floor(ms / 60_000);
+  const seconds = `${(ms % 60_000) / 1000}s`;
+  return minutes === 0 ? seconds : `${minutes}m${seconds}`;
+}

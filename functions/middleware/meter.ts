@@ -1,0 +1,87 @@
+// Passes a request through its key's ledger: reserves the most that it can use, and settles what it used.
+import type { Context } from 'hono';
+import { createMiddleware } from 'hono/factory';
+import { readDeadlineMs } from '../backend-call';
+import type { AppEnv } from '../context';
+import { ApiError, toApiError } from '../errors';
+import { amountOf, Metering, type Limits, type Refusal, type TokenUse } from '../services/ledger';
+import { timed } from './timing';
+
+/** The most that a request can use. It reads a body that is parsed but not validated yet. */
+export type Estimate = (c: Context<AppEnv>) => Promise<TokenUse>;
+
+/** Past its deadline a request has this long to settle before its reservation is taken for abandoned. */
+const SETTLE_GRACE_MS = 60_000;
+const MAX_JITTER_MS = 250;
+
+export const meter = (estimate: Estimate) =>
+  createMiddleware<AppEnv>(async function meter(c, next) {
+    const { key, requestId, acceptedAtMs } = c.var;
+    const { ledger } = c.var.services;
+    const untilMs = acceptedAtMs + readDeadlineMs(c) + SETTLE_GRACE_MS;
+    const most = await estimate(c);
+    const claim = { id: requestId, most: amountOf(most), untilMs };
+    const { refusal, state } = await timed(c, 'ledger', ledger.reserve(key, claim));
+    c.set('limitState', state);
+    if (refusal !== null) throw limitExceeded(refusal, key.limits);
+
+    const metering = new Metering(most);
+    c.set('metering', metering);
+    // Handed over at once: the runtime may stop everything else when the caller leaves.
+    c.executionCtx.waitUntil(settle(c, metering));
+    await next();
+    if (c.error === undefined) metering.finish();
+    else if (hasLeft(c, c.error)) metering.settle(most);
+    else metering.release();
+  });
+
+async function settle(c: Context<AppEnv>, metering: Metering): Promise<void> {
+  const { key, requestId, services } = c.var;
+  const used = amountOf(await metering.used);
+  try {
+    await services.ledger.settle(key, requestId, used);
+  } catch (error) {
+    // The reservation is settled in full after its deadline.
+    const cause = error instanceof Error ? error.message : String(error);
+    console.error(JSON.stringify({ level: 'error', request_id: requestId, code: 'settle_failed', cause }));
+  }
+}
+
+/** True when the caller gave up while the backend was at work: how far it came is not known. */
+function hasLeft(c: Context<AppEnv>, error: Error): boolean {
+  return c.req.raw.signal.aborted && toApiError(error).status >= 500;
+}
+
+const CODES = {
+  budget: 'key_spend_limit_exceeded',
+  concurrency: 'concurrency_limit_exceeded',
+  requests: 'rate_limit_exceeded',
+  tokens: 'rate_limit_exceeded',
+} as const;
+
+function limitExceeded(refusal: Refusal, limits: Limits): ApiError {
+  const { limit, retryAfterMs, isHeld } = refusal;
+  const canPass = retryAfterMs !== null;
+  return new ApiError(CODES[limit], describe(refusal, limits), {
+    // A spent budget comes back too late to wait for; what running requests hold may come back at once.
+    headers: { 'x-should-retry': String(limit === 'budget' ? isHeld : canPass) },
+    // Spread, so that callers who were refused together do not come back together.
+    ...(canPass ? { retryAfterMs: retryAfterMs + Math.floor(Math.random() * MAX_JITTER_MS) } : {}),
+  });
+}
+
+/** Never an amount of money: answers end up in logs. */
+function describe({ limit, retryAfterMs, isHeld }: Refusal, limits: Limits): string {
+  const smaller = "shorten it, or set a smaller 'max_completion_tokens'";
+  if (limit === 'concurrency') {
+    return `This API key may run ${limits.concurrency} requests at the same time, and that many are running.`;
+  }
+  if (limit === 'requests') return `This API key may send ${limits.requestsPerMinute} requests per minute.`;
+  if (limit === 'tokens') {
+    const rule = `This API key may use ${limits.tokensPerMinute} tokens per minute`;
+    return retryAfterMs === null ? `${rule}, and this request could use more: ${smaller}.` : `${rule}.`;
+  }
+  return isHeld
+    ? "Requests that are still running hold what is left of this API key's budget."
+    : `This request could cost more than is left of this API key's budget for the ${limits.budget?.window}: ${smaller}.`;
+}

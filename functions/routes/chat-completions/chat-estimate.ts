@@ -1,0 +1,79 @@
+// The most that a chat request can use, and what a stream has used when it ends before its usage came.
+import type { Context } from 'hono';
+import { backendCall } from '../../backend-call';
+import type { AppEnv } from '../../context';
+import type { ChatCompletionChunk } from '../../schemas/chat-completion';
+import type { Tokens, TokenUse } from '../../services/ledger';
+
+/** What templates add that no byte of the body stands for: a default system prompt, how to call tools. */
+const TEMPLATE_TOKENS = 256;
+/** For models that the backend does not list, which it will most likely refuse. */
+const UNKNOWN_CONTEXT = 131_072;
+const CATALOG_TIMEOUT_MS = 5_000;
+const MAX_CHOICES = 128;
+
+const encoder = new TextEncoder();
+const countBytes = (text: string) => encoder.encode(text).length;
+
+/** An upper bound for every body that is valid; what an invalid one says does not matter. */
+export async function estimateChat(c: Context<AppEnv>): Promise<TokenUse> {
+  const body = (await c.req.json<Partial<Record<string, unknown>> | null>()) ?? {};
+  const model = typeof body['model'] === 'string' ? body['model'] : '';
+  const models = await c.var.services.models.list(backendCall(c, CATALOG_TIMEOUT_MS));
+  const context = models.find(({ id }) => id === model)?.context_length ?? UNKNOWN_CONTEXT;
+  const maxTokens = body['max_completion_tokens'] ?? body['max_tokens'];
+  const perChoice = isCount(maxTokens) ? Math.min(maxTokens, context) : context;
+  const choices = isCount(body['n']) ? Math.min(body['n'], MAX_CHOICES) : 1;
+  return {
+    model,
+    promptTokens: Math.min(mostPromptTokens(body), context),
+    completionTokens: perChoice * choices,
+  };
+}
+
+/**
+ * A token stands for at least one byte of the text that the tokenizer sees. That text may have been
+ * brought to another normal form, and templates write the tools anew, with spaces of their own.
+ */
+function mostPromptTokens(body: Partial<Record<string, unknown>>): number {
+  const text = JSON.stringify([body['messages'], body['tools'], body['tools']]);
+  return Math.max(countBytes(text), countBytes(text.normalize('NFC'))) + TEMPLATE_TOKENS;
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && value >= 1;
+}
+
+/** Watches the chunks of a stream for its usage, and counts what passes in case it never comes. */
+export class StreamedTokens {
+  readonly #most: TokenUse;
+  readonly #choices = new Set<number>();
+  #bytes = 0;
+  #usage: Tokens | undefined;
+
+  constructor(most: TokenUse) {
+    this.#most = most;
+  }
+
+  add({ choices, usage }: ChatCompletionChunk): void {
+    if (usage) this.#usage = { promptTokens: usage.prompt_tokens, completionTokens: usage.completion_tokens };
+    for (const { index, delta } of choices) {
+      const calls = (delta.tool_calls ?? []).map(({ function: called }) => called);
+      const texts = [delta.content ?? '', ...calls.flatMap(({ name = '', arguments: args }) => [name, args])];
+      const bytes = texts.reduce((sum, text) => sum + countBytes(text), 0);
+      if (bytes > 0) this.#choices.add(index);
+      this.#bytes += bytes;
+    }
+  }
+
+  /** True when text or a usage came through. */
+  get isBegun(): boolean {
+    return this.#usage !== undefined || this.#bytes > 0;
+  }
+
+  /** The usage; without one never less than was generated for what passed: one token per byte, and one that ends each choice. */
+  total(): Tokens {
+    const completionTokens = Math.min(this.#bytes + this.#choices.size, this.#most.completionTokens);
+    return this.#usage ?? { promptTokens: this.#most.promptTokens, completionTokens };
+  }
+}

@@ -1,0 +1,27 @@
+// What the rest of the edge asks of the ledger: reserve before, settle after, and read.
+import type { Amount, Limits, LimitState, Refusal } from './accounting';
+
+/** Whose ledger, and the limits that hold at this moment. */
+export interface Holder {
+  id: string;
+  limits: Limits;
+}
+
+export interface Claim {
+  /** The request's id: it is settled under the same. */
+  id: string;
+  most: Amount;
+  untilMs: number;
+}
+
+export interface Answer {
+  /** Null when the claim was granted. */
+  refusal: Refusal | null;
+  state: LimitState;
+}
+
+export interface LedgerService {
+  reserve(holder: Holder, claim: Claim): Promise<Answer>;
+  settle(holder: Holder, claimId: string, used: Amount): Promise<void>;
+  read(holder: Holder): Promise<LimitState>;
+}

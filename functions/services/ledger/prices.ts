@@ -1,0 +1,32 @@
+// What tokens cost, per model. These are settings: change them to what a deployment asks for.
+import type { Amount } from './accounting';
+
+export const CURRENCY = 'USD';
+
+/** Millionths of the currency per million tokens. */
+interface Price {
+  input: number;
+  output: number;
+}
+
+const PRICES: Record<string, Price> = {
+  'smollm2-135m-instruct': { input: 10_000, output: 20_000 },
+};
+
+/** For models that are not listed: dear rather than free, so that a forgotten line never overruns a budget. */
+const UNLISTED: Price = { input: 1_000_000, output: 4_000_000 };
+
+export interface TokenUse {
+  model: string;
+  promptTokens: number;
+  completionTokens: number;
+}
+
+/** Tokens and their price, rounded up to a whole millionth. */
+export function amountOf({ model, promptTokens, completionTokens }: TokenUse): Amount {
+  const { input, output } = (Object.hasOwn(PRICES, model) ? PRICES[model] : undefined) ?? UNLISTED;
+  return {
+    tokens: promptTokens + completionTokens,
+    micros: Math.ceil((promptTokens * input + completionTokens * output) / 1e6),
+  };
+}
