@@ -135,6 +135,20 @@ describe('the OpenAI SDK', () => {
     expect(paths).toHaveLength(2);
   });
 
+  it('does not retry when the budget is spent, and reads what is left from the headers', async () => {
+    const { client, paths } = await makeClient(await makeKey({ limits: { budget_micros: 1 } }));
+    const error = await client.chat.completions.create(params).then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toBeInstanceOf(OpenAI.RateLimitError);
+    expect(error).toMatchObject({ code: 'key_spend_limit_exceeded', type: 'insufficient_quota' });
+    expect(
+      (error as InstanceType<typeof OpenAI.RateLimitError>).headers.get('x-ratelimit-limit-requests'),
+    ).toBe('60000');
+    expect(paths).toHaveLength(1);
+  });
+
   it('retries a backend that dropped the connection', async () => {
     const { client, paths } = await makeClient();
     const slow = client.withOptions({ maxRetries: 1 });

@@ -12,22 +12,29 @@ const UNKNOWN_CONTEXT = 131_072;
 const CATALOG_TIMEOUT_MS = 5_000;
 const MAX_CHOICES = 128;
 
+/** Parsed, but not validated yet. */
+type ChatBody = Partial<Record<string, unknown>>;
+
 const encoder = new TextEncoder();
 const countBytes = (text: string) => encoder.encode(text).length;
 
-/** An upper bound for every body that is valid; what an invalid one says does not matter. */
+/** Reads the model's context length from the catalog, which remembers it. */
 export async function estimateChat(c: Context<AppEnv>): Promise<TokenUse> {
-  const body = (await c.req.json<Partial<Record<string, unknown>> | null>()) ?? {};
+  const body = (await c.req.json<ChatBody | null>()) ?? {};
   const model = typeof body['model'] === 'string' ? body['model'] : '';
   const models = await c.var.services.models.list(backendCall(c, CATALOG_TIMEOUT_MS));
-  const context = models.find(({ id }) => id === model)?.context_length ?? UNKNOWN_CONTEXT;
+  const contextLength = models.find(({ id }) => id === model)?.context_length ?? UNKNOWN_CONTEXT;
+  return { model, ...mostTokens(body, contextLength) };
+}
+
+/** An upper bound for every body that is valid; what an invalid one says does not matter. */
+export function mostTokens(body: ChatBody, contextLength: number): Tokens {
   const maxTokens = body['max_completion_tokens'] ?? body['max_tokens'];
-  const perChoice = isCount(maxTokens) ? Math.min(maxTokens, context) : context;
+  const perChoice = isCount(maxTokens) ? Math.min(maxTokens, contextLength) : contextLength;
   const choices = isCount(body['n']) ? Math.min(body['n'], MAX_CHOICES) : 1;
   return {
-    model,
-    promptTokens: Math.min(mostPromptTokens(body), context),
-    completionTokens: perChoice * choices,
+    promptTokens: Math.min(mostPromptTokens(body), contextLength),
+    completionTokens: Math.ceil(perChoice * choices),
   };
 }
 
@@ -35,7 +42,7 @@ export async function estimateChat(c: Context<AppEnv>): Promise<TokenUse> {
  * A token stands for at least one byte of the text that the tokenizer sees. That text may have been
  * brought to another normal form, and templates write the tools anew, with spaces of their own.
  */
-function mostPromptTokens(body: Partial<Record<string, unknown>>): number {
+function mostPromptTokens(body: ChatBody): number {
   const text = JSON.stringify([body['messages'], body['tools'], body['tools']]);
   return Math.max(countBytes(text), countBytes(text.normalize('NFC'))) + TEMPLATE_TOKENS;
 }
