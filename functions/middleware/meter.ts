@@ -16,11 +16,11 @@ const MAX_JITTER_MS = 250;
 
 export const meter = (estimate: Estimate) =>
   createMiddleware<AppEnv>(async function meter(c, next) {
-    const { key, requestId, acceptedAtMs } = c.var;
+    const { key, requestId } = c.var;
     const { ledger } = c.var.services;
-    const untilMs = acceptedAtMs + readDeadlineMs(c) + SETTLE_GRACE_MS;
+    const lifeMs = readDeadlineMs(c) + SETTLE_GRACE_MS;
     const most = await estimate(c);
-    const claim = { id: requestId, most: amountOf(most), untilMs };
+    const claim = { id: requestId, most: amountOf(most), lifeMs };
     const { refusal, state } = await timed(c, 'ledger', ledger.reserve(key, claim));
     c.set('limitState', state);
     if (refusal !== null) throw limitExceeded(refusal, key.limits);

@@ -9,9 +9,9 @@ const RESERVATION = 'reservation:';
 export class LedgerObject extends DurableObject {
   #ledger: Ledger | undefined;
 
-  reserve(limits: Limits, { id, most, untilMs }: Claim): Answer {
+  reserve(limits: Limits, { id, most, lifeMs }: Claim): Answer {
     return this.#change(limits, (ledger, nowMs) => ({
-      refusal: ledger.reserve(limits, id, most, untilMs, nowMs),
+      refusal: ledger.reserve(limits, id, most, nowMs + lifeMs, nowMs),
       state: ledger.state(limits, nowMs),
     }));
   }

@@ -11,7 +11,8 @@ export interface Claim {
   /** The request's id: it is settled under the same. */
   id: string;
   most: Amount;
-  untilMs: number;
+  /** Past this it is taken for abandoned. A span, so that only one clock matters. */
+  lifeMs: number;
 }
 
 export interface Answer {

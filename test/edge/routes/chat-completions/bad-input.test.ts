@@ -44,6 +44,8 @@ describe('a body made to hurt', () => {
       'response_format.json_schema.schema.const',
     ],
     ['deep lists', raw(nest('[', '', ']', 150_000), { stop: '@' }), 'invalid_type', 'stop[0]'],
+    ['deep messages', raw(nest('[', '', ']', 150_000), { messages: '@' }), 'invalid_type', 'messages[0]'],
+    ['deep tools', raw(nest('{"a":', '1', '}', 100_000), { tools: '@' }), 'invalid_type', 'tools'],
     ['deep objects', raw(nest('{"a":', '1', '}', 100_000), { stop: '@' }), 'invalid_type', 'stop'],
     ['a list for a schema', raw('[]', schema('@')), 'invalid_type', 'response_format.json_schema.schema'],
     [
