@@ -1,4 +1,4 @@
-// The test projects: "edge" runs inside workerd with the real migrations, "e2e" in Node.
+// The test projects: "edge" runs inside workerd with the real migrations, "sdk" and "e2e" in Node.
 import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
 
@@ -33,6 +33,7 @@ export default defineConfig({
           isolate: false,
         },
       },
+      './test/sdk/vitest.config.mts',
       './test/e2e/vitest.config.mts',
     ],
   },

@@ -8,11 +8,13 @@ import { PYTEST, backendEnv } from './backend.mjs';
 import { Failure } from './failure.mjs';
 import { findNode24, findTool } from './node24.mjs';
 import { homeOf, paths, root } from './paths.mjs';
+import { checkSdk } from './sdk.mjs';
 import { runTool } from './tools.mjs';
 import { wrangler } from './wrangler.mjs';
 
 /** @typedef {{ name: string, run: () => Promise<unknown> }} Check */
 
+const PACKAGE_LOCKS = ['package-lock.json', 'sdk/typescript/generator/package-lock.json'];
 const PYTHON_FOLDERS = ['gpu-backend', 'test', 'bench', 'examples'];
 
 /** The slow ones first, so that two at a time end together. @type {Check[]} */
@@ -27,7 +29,10 @@ export const checks = [
   { name: 'deploy bundle', run: dryRun },
   node('OpenAPI rules', 'spectral', ['lint', 'openapi.yaml', '--fail-severity', 'warn']),
   node('OpenAPI is current', 'tsx', ['functions/openapi.export.ts', '--check']),
+  { name: 'SDK is current', run: checkSdk },
   node('TypeScript types', 'tsc', ['--noEmit']),
+  node('SDK types', 'tsc', ['--noEmit', '-p', 'sdk/typescript/tsconfig.json']),
+  node('SDK test types', 'tsc', ['--noEmit', '-p', 'test/sdk/tsconfig.json']),
   node('script types', 'tsc', ['--noEmit', '-p', 'scripts/tsconfig.json']),
   node('story and example types', 'tsc', ['--noEmit', '-p', 'test/e2e/tsconfig.json']),
   python('Python imports', [...PYTEST, 'test/backend/test_import_direction.py']),
@@ -76,8 +81,8 @@ async function dryRun() {
 async function lockFiles() {
   const requirements = readdirSync(paths.requirements).filter((name) => name.endsWith('.txt'));
   const complaints = [
-    ...lockComplaints(readFileSync(path.join(root, 'package-lock.json'), 'utf8')).map(
-      (line) => `package-lock.json: ${line}`,
+    ...PACKAGE_LOCKS.flatMap((name) =>
+      lockComplaints(readFileSync(path.join(root, name), 'utf8')).map((line) => `${name}: ${line}`),
     ),
     ...requirements.flatMap((name) =>
       requirementsComplaints(readFileSync(path.join(paths.requirements, name), 'utf8')).map(

@@ -17,16 +17,22 @@ export function requireNode(version) {
   );
 }
 
-/** @returns {Promise<string>} a word for the step's line */
-export async function installNodePackages() {
+/**
+ * @param {string} [folder] where the manifest and its lock lie
+ * @returns {Promise<string>} a word for the step's line
+ */
+export async function installPackages(folder = root) {
   // The stamp lies inside node_modules, so that deleting the folder also forgets that it was installed.
-  const stamp = path.join(paths.nodeModules, '.attune-lock');
-  const hash = contentHash([path.join(root, 'package-lock.json')], [process.platform, process.arch]);
+  const stamp = path.join(folder, 'node_modules', '.attune-lock');
+  const hash = contentHash([path.join(folder, 'package-lock.json')], [process.platform, process.arch]);
   if (isStamped(stamp, hash)) return 'up to date';
   const [command, args] = npm();
-  await runTool('Installing the Node packages', command, [...args, 'ci', '--no-audit', '--no-fund'], {
-    log: path.join(paths.logs, 'npm.log'),
-  });
+  await runTool(
+    'Installing the Node packages',
+    command,
+    [...args, 'ci', '--no-audit', '--no-fund', '--prefix', folder],
+    { log: path.join(paths.logs, 'npm.log') },
+  );
   writeStamp(stamp, hash);
   return 'installed';
 }

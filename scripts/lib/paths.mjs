@@ -18,7 +18,6 @@ export const paths = {
   uv: path.join(venvBin, process.platform === 'win32' ? 'uv.exe' : 'uv'),
   models: path.join(shared, 'models'),
   logs: path.join(shared, 'logs'),
-  nodeModules: path.join(root, 'node_modules'),
   nodeBin: path.join(root, 'node_modules', '.bin'),
   requirements: path.join(root, 'gpu-backend', 'requirements'),
   migrations: path.join(root, 'db', 'migrations'),

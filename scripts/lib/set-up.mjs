@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { Failure } from './failure.mjs';
 import { prepareModel } from './model.mjs';
-import { installNodePackages, requireNode } from './node-packages.mjs';
+import { installPackages, requireNode } from './node-packages.mjs';
 import { installRequirements, installUv, makeVenv } from './python-packages.mjs';
 import { root } from './paths.mjs';
 import { step } from './steps.mjs';
@@ -20,7 +20,7 @@ export async function setUp({ python, torch, model }) {
   requireNode(process.versions.node);
   if (!existsSync(path.join(root, 'package-lock.json')))
     throw new Failure('package-lock.json is missing: run this from a complete clone.');
-  await step('Node packages', installNodePackages);
+  await step('Node packages', () => installPackages());
   if (python === 'none') return;
   await step('Virtual environment', makeVenv);
   await step('uv', installUv);

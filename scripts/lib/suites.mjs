@@ -15,6 +15,7 @@ import { paths, root } from './paths.mjs';
 export const suites = [
   { name: 'scripts', python: 'none', model: false, call: scriptTests },
   { name: 'edge', python: 'none', model: false, call: () => vitest('edge') },
+  { name: 'sdk', python: 'none', model: false, call: () => vitest('sdk') },
   { name: 'backend', python: 'test', model: true, call: pytest },
   { name: 'e2e', python: 'test', model: true, call: () => vitest('e2e') },
 ];

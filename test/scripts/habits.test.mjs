@@ -6,7 +6,16 @@ import { test } from 'node:test';
 import { root } from '../../scripts/lib/paths.mjs';
 
 const MAX_LINES = 500;
-const SOURCE_FOLDERS = ['bench', 'db', 'examples', 'functions', 'gpu-backend/gpu_backend', 'scripts', 'test'];
+const SOURCE_FOLDERS = [
+  'bench',
+  'db',
+  'examples',
+  'functions',
+  'gpu-backend/gpu_backend',
+  'scripts',
+  'sdk',
+  'test',
+];
 const NOT_OURS = new Set([
   'node_modules',
   '__pycache__',
@@ -64,6 +73,7 @@ test('links in the documents lead somewhere', () => {
     'CONTRIBUTING.md',
     'SECURITY.md',
     'bench/README.md',
+    'sdk/typescript/README.md',
     ...filesUnder('docs', /\.md$/),
   ];
   const broken = documents.flatMap((document) =>
@@ -73,6 +83,11 @@ test('links in the documents lead somewhere', () => {
       .map((target) => `${document}: ${target}`),
   );
   assert.deepEqual(broken, []);
+});
+
+test("the SDK's README shows the example that is compiled and run", () => {
+  const example = read('examples/sdk.ts').replace(/^.*\n/, '');
+  assert.ok(read('sdk/typescript/README.md').includes(`\`\`\`ts\n${example}\`\`\``));
 });
 
 test("the files of README's nine steps exist", () => {
@@ -95,10 +110,12 @@ test("the files of README's nine steps exist", () => {
 });
 
 test('every direct dependency is explained', () => {
-  const node = ['package.json', 'bench/rivals/package.json'].flatMap((file) => {
-    const { dependencies, devDependencies, optionalDependencies } = JSON.parse(read(file));
-    return Object.keys({ ...dependencies, ...devDependencies, ...optionalDependencies });
-  });
+  const node = ['package.json', 'bench/rivals/package.json', 'sdk/typescript/generator/package.json'].flatMap(
+    (file) => {
+      const { dependencies, devDependencies, optionalDependencies } = JSON.parse(read(file));
+      return Object.keys({ ...dependencies, ...devDependencies, ...optionalDependencies });
+    },
+  );
   const python = filesUnder('gpu-backend/requirements', /\.in$/).flatMap((file) =>
     [...read(file).matchAll(/^([a-z][\w-]*)==/gm)].map(([, name]) => name),
   );

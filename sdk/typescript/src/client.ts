@@ -1,0 +1,26 @@
+// The client: settings read once, and the operations by resource.
+import type { Call } from './call';
+import { createTokenization } from './generated/sdk.gen';
+import type { CreateTokenizationRequest, Tokenization } from './generated/types.gen';
+import { type CallOptions, type ClientOptions, readSettings } from './options';
+import { Chat } from './resources/chat';
+import { Models } from './resources/models';
+import { Transport } from './transport';
+
+export class Attune {
+  readonly chat: Chat;
+  readonly models: Models;
+  readonly #transport: Transport;
+
+  /** @throws AttuneError when the key or the address is missing or a setting is not usable */
+  constructor(options: ClientOptions = {}) {
+    this.#transport = new Transport(readSettings(options));
+    this.chat = new Chat(this.#transport);
+    this.models = new Models(this.#transport);
+  }
+
+  /** The token ids of a text or of messages, and how many there are. */
+  tokenize(body: CreateTokenizationRequest, options?: CallOptions): Call<Tokenization> {
+    return this.#transport.json((wire) => createTokenization({ ...wire, body }), options);
+  }
+}

@@ -1,0 +1,32 @@
+// The public face of the client.
+export { Attune } from './client';
+export type { Answer, Call } from './call';
+export type { CallOptions, ClientOptions } from './options';
+export type { Stream } from './stream';
+export {
+  AttuneError,
+  AuthenticationError,
+  BadRequestError,
+  ConflictError,
+  ConnectionError,
+  NotFoundError,
+  PermissionDeniedError,
+  RateLimitError,
+  ServerError,
+  StreamError,
+  TimeoutError,
+} from './errors';
+export type {
+  ChatCompletion,
+  ChatCompletionChunk,
+  ChatCompletionDeleted,
+  ChatMessage,
+  CreateChatCompletionRequest,
+  CreateTokenizationRequest,
+  Model,
+  ModelList,
+  Tokenization,
+  Tool,
+  ToolCall,
+  Usage,
+} from './generated/types.gen';

@@ -1,0 +1,52 @@
+// Laws of the types: `npm run check` compiles this file, so a wrong type is a failed check. Nothing is sent.
+import { expectTypeOf, it } from 'vitest';
+import {
+  type Answer,
+  Attune,
+  type ChatCompletion,
+  type ChatCompletionChunk,
+  type ChatCompletionDeleted,
+  type CreateChatCompletionRequest,
+  type Model,
+  type Stream,
+} from '../../sdk/typescript/src';
+import { KEY, QUESTION } from './support/scripted-server';
+
+const { chat, models, ...client } = new Attune({
+  apiKey: KEY,
+  baseUrl: 'http://127.0.0.1:1',
+  fetch: () => new Promise(() => {}),
+});
+const create = (body: CreateChatCompletionRequest) => chat.completions.create(body);
+
+it('an answer is a completion, or a stream where `stream: true` is in the request', () => {
+  expectTypeOf(chat.completions.create(QUESTION)).resolves.toEqualTypeOf<ChatCompletion>();
+  expectTypeOf(
+    chat.completions.create({ ...QUESTION, stream: false }),
+  ).resolves.toEqualTypeOf<ChatCompletion>();
+  const streamed = chat.completions.create({ ...QUESTION, stream: true });
+  expectTypeOf(streamed).resolves.toEqualTypeOf<Stream<ChatCompletionChunk>>();
+  expectTypeOf(streamed.withResponse()).resolves.toEqualTypeOf<Answer<Stream<ChatCompletionChunk>>>();
+  expectTypeOf<Stream<ChatCompletionChunk>>().toExtend<AsyncIterable<ChatCompletionChunk>>();
+  expectTypeOf<Awaited<ReturnType<typeof create>>>().toEqualTypeOf<
+    ChatCompletion | Stream<ChatCompletionChunk>
+  >();
+});
+
+it('the other operations have their own types', () => {
+  expectTypeOf(chat.completions.retrieve('c')).resolves.toEqualTypeOf<ChatCompletion>();
+  expectTypeOf(chat.completions.delete('c')).resolves.toEqualTypeOf<ChatCompletionDeleted>();
+  expectTypeOf(models.retrieve('m')).resolves.toEqualTypeOf<Model>();
+  expectTypeOf(client).not.toHaveProperty('get');
+});
+
+it('a request that the specification does not allow does not compile', () => {
+  // @ts-expect-error -- a parameter that does not exist
+  void chat.completions.create({ ...QUESTION, temprature: 1 });
+  // @ts-expect-error -- a value of the wrong type
+  void chat.completions.create({ ...QUESTION, temperature: 'hot' });
+  // @ts-expect-error -- no messages
+  void chat.completions.create({ model: 'm' });
+  // @ts-expect-error -- an option that does not exist
+  void models.list({ timeout: 1 });
+});
