@@ -15,9 +15,11 @@ await createClient({
   plugins: ['@hey-api/typescript', '@hey-api/client-fetch', '@hey-api/sdk'],
 });
 
-// The generator's comments link to pages of its own; only their words are of use here.
+// The generator's comments link to pages of its own; only their words are of use here. Its run-time part
+// does not compile with `exactOptionalPropertyTypes`, which whoever imports our sources may have set.
 for (const name of readdirSync(output, { recursive: true, encoding: 'utf8' })) {
   if (!name.endsWith('.ts')) continue;
   const file = path.join(output, name);
-  writeFileSync(file, readFileSync(file, 'utf8').replaceAll(/\{@link \S+?(?: ([^}]+))?\}/g, '$1'));
+  const text = readFileSync(file, 'utf8').replaceAll(/\{@link \S+?(?: ([^}]+))?\}/g, '$1');
+  writeFileSync(file, /^(?:client|core)\b/.test(name) ? `// @ts-nocheck\n${text}` : text);
 }

@@ -1,16 +1,15 @@
 // What a call can throw: one class per family of statuses, and three for what has no status.
-import type { Error as ErrorEnvelope } from './generated/types.gen';
 
 /** What the server said about a failure; every part may be missing where the words are not the server's. */
 export interface ErrorDetails {
-  status?: number;
+  status?: number | undefined;
   /** A string of the server's closed list, or one of this client's own for failures that it found itself. */
-  code?: string;
-  param?: string | null;
+  code?: string | undefined;
+  param?: string | null | undefined;
   /** Quote it when you ask about a failure. */
-  requestId?: string;
+  requestId?: string | undefined;
   /** How long the server asked to wait before the next try. */
-  retryAfterMs?: number;
+  retryAfterMs?: number | undefined;
   cause?: unknown;
 }
 
@@ -104,7 +103,7 @@ export function errorOfResponse(
     code: said?.code,
     param: said?.param,
     status: response.status,
-    requestId: response.headers.get('x-request-id') ?? said?.request_id,
+    requestId: response.headers.get('x-request-id') ?? said?.requestId,
     retryAfterMs,
   });
 }
@@ -115,11 +114,16 @@ export function errorOfEvent(value: unknown, requestId: string | undefined): Str
   return new StreamError(said?.message ?? 'The stream ended with an error.', {
     code: said?.code,
     param: said?.param,
-    requestId: requestId ?? said?.request_id,
+    requestId: requestId ?? said?.requestId,
   });
 }
 
-type Said = Partial<ErrorEnvelope['error']>;
+interface Said {
+  message: string | undefined;
+  code: string | undefined;
+  param: string | null;
+  requestId: string | undefined;
+}
 
 /** The parts of the server's envelope that have the type they should have; undefined for anything else. */
 function readEnvelope(value: unknown): Said | undefined {
@@ -132,9 +136,9 @@ function readEnvelope(value: unknown): Said | undefined {
   };
   return {
     message: text('message'),
-    code: text('code') as Said['code'],
+    code: text('code'),
     param: text('param') ?? null,
-    request_id: text('request_id'),
+    requestId: text('request_id'),
   };
 }
 

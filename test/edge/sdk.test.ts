@@ -1,0 +1,54 @@
+// Our own SDK inside workerd, against the app: the client works in Workers, and the app answers as it expects.
+import { describe, expect, it } from 'vitest';
+import { Attune, AuthenticationError, NotFoundError } from '../../sdk/typescript/src';
+import { call, makeKey, ORIGIN } from '../support/harness';
+
+/** A client whose requests go straight into the app. */
+async function makeClient(apiKey?: string) {
+  return new Attune({
+    apiKey: apiKey ?? (await makeKey()),
+    baseUrl: ORIGIN,
+    maxRetries: 0,
+    fetch: async (url, init) => {
+      const request = new Request(url, init);
+      return call(new URL(url).pathname, {
+        method: request.method,
+        headers: Object.fromEntries(request.headers),
+        ...(request.method === 'POST' ? { body: await request.text() } : {}),
+      });
+    },
+  });
+}
+
+const question = { model: 'fake', messages: [{ role: 'user' as const, content: 'Hello' }] };
+
+describe('the SDK in a Worker', () => {
+  it('reads whole answers and streams', async () => {
+    const client = await makeClient();
+    const { data, requestId } = await client.chat.completions.create(question).withResponse();
+    expect(data.choices[0]?.message.content).toBe('Hello é world');
+    expect(requestId).toMatch(/^req_/);
+    let text = '';
+    for await (const chunk of await client.chat.completions.create({ ...question, stream: true })) {
+      text += chunk.choices[0]?.delta.content ?? '';
+    }
+    expect(text).toBe('Hello é world');
+  });
+
+  it('leaves a stream before its end', async () => {
+    const client = await makeClient();
+    const seen: unknown[] = [];
+    for await (const chunk of await client.chat.completions.create({ ...question, stream: true })) {
+      seen.push(chunk);
+      break;
+    }
+    expect(seen).toHaveLength(1);
+  });
+
+  it('throws its typed errors', async () => {
+    const stranger = await makeClient('att_test_wrong');
+    await expect(stranger.models.list()).rejects.toBeInstanceOf(AuthenticationError);
+    const client = await makeClient();
+    await expect(client.chat.completions.retrieve('chatcmpl-0')).rejects.toBeInstanceOf(NotFoundError);
+  });
+});
