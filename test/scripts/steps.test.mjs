@@ -51,7 +51,7 @@ test('the pool keeps the order and never runs more than its width', async () => 
 test('suites run in their own order, and an unknown one is refused', () => {
   assert.deepEqual(
     chooseSuites([]).map(({ name }) => name),
-    ['scripts', 'edge', 'backend', 'e2e'],
+    ['scripts', 'edge', 'sdk', 'backend', 'e2e'],
   );
   assert.deepEqual(
     chooseSuites(['e2e', 'edge']).map(({ name }) => name),
@@ -59,6 +59,6 @@ test('suites run in their own order, and an unknown one is refused', () => {
   );
   assert.throws(
     () => chooseSuites(['edgy']),
-    /no test suite "edgy": the suites are scripts, edge, backend, e2e/,
+    /no test suite "edgy": the suites are scripts, edge, sdk, backend, e2e/,
   );
 });
