@@ -2,7 +2,7 @@
 
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client';
 import { client } from './client.gen';
-import type { CreateChatCompletionData, CreateChatCompletionErrors, CreateChatCompletionResponses, CreateTokenizationData, CreateTokenizationErrors, CreateTokenizationResponses, DeleteChatCompletionData, DeleteChatCompletionErrors, DeleteChatCompletionResponses, ListModelsData, ListModelsErrors, ListModelsResponses, ReadChatCompletionData, ReadChatCompletionErrors, ReadChatCompletionResponses, ReadHealthData, ReadHealthErrors, ReadHealthResponses, ReadModelData, ReadModelErrors, ReadModelResponses, ReadReadinessData, ReadReadinessErrors, ReadReadinessResponses } from './types.gen';
+import type { CreateChatCompletionData, CreateChatCompletionErrors, CreateChatCompletionResponses, CreateTokenizationData, CreateTokenizationErrors, CreateTokenizationResponses, DeleteChatCompletionData, DeleteChatCompletionErrors, DeleteChatCompletionResponses, ListModelsData, ListModelsErrors, ListModelsResponses, ReadChatCompletionData, ReadChatCompletionErrors, ReadChatCompletionResponses, ReadHealthData, ReadHealthErrors, ReadHealthResponses, ReadLimitsData, ReadLimitsErrors, ReadLimitsResponses, ReadModelData, ReadModelErrors, ReadModelResponses, ReadReadinessData, ReadReadinessErrors, ReadReadinessResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -66,6 +66,17 @@ export const deleteChatCompletion = <ThrowOnError extends boolean = false>(optio
 export const readChatCompletion = <ThrowOnError extends boolean = false>(options: Options<ReadChatCompletionData, ThrowOnError>): RequestResult<ReadChatCompletionResponses, ReadChatCompletionErrors, ThrowOnError> => (options.client ?? client).get<ReadChatCompletionResponses, ReadChatCompletionErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
     url: '/v1/chat/completions/{id}',
+    ...options
+});
+
+/**
+ * Read your limits
+ *
+ * The limits of the API key that asks, and what is left of them. Asking costs nothing.
+ */
+export const readLimits = <ThrowOnError extends boolean = false>(options?: Options<ReadLimitsData, ThrowOnError>): RequestResult<ReadLimitsResponses, ReadLimitsErrors, ThrowOnError> => (options?.client ?? client).get<ReadLimitsResponses, ReadLimitsErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/limits',
     ...options
 });
 

@@ -177,21 +177,56 @@ export type EarlierToolCall = {
 export type Error = {
     error: {
         message: string;
-        type: 'invalid_request_error' | 'authentication_error' | 'permission_error' | 'not_found_error' | 'server_error' | 'service_unavailable_error';
-        code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'request_too_large' | 'unsupported_media_type' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
+        type: 'invalid_request_error' | 'authentication_error' | 'permission_error' | 'not_found_error' | 'rate_limit_error' | 'insufficient_quota' | 'server_error' | 'service_unavailable_error';
+        code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
         param: string | null;
         request_id: string;
         doc_url: string;
         errors?: Array<{
             path: string;
             message: string;
-            code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'request_too_large' | 'unsupported_media_type' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
+            code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
         }>;
     };
 };
 
 export type Health = {
     status: 'ok';
+};
+
+export type Limits = {
+    object: 'limits';
+    requests: RateLimit;
+    tokens: RateLimit;
+    concurrency: {
+        limit: number;
+        running: number;
+    };
+    budget: {
+        currency: string;
+        /**
+         * In UTC.
+         */
+        window: 'day' | 'month';
+        /**
+         * `hard` refuses what could exceed the budget; `soft` only counts.
+         */
+        enforcement: 'hard' | 'soft';
+        /**
+         * Millionths of the currency, like all that follow.
+         */
+        limit_micros: number;
+        settled_micros: number;
+        /**
+         * The most that running requests can cost.
+         */
+        reserved_micros: number;
+        remaining_micros: number;
+        /**
+         * Unix time in seconds.
+         */
+        resets_at: number;
+    } | null;
 };
 
 export type Logprobs = {
@@ -231,6 +266,21 @@ export type Model = {
 export type ModelList = {
     object: 'list';
     data: Array<Model>;
+};
+
+export type RateLimit = {
+    /**
+     * Per minute; what is used comes back evenly.
+     */
+    limit: number;
+    /**
+     * What running requests hold is not in it.
+     */
+    remaining: number;
+    /**
+     * Until all of the limit is there again, if nothing is used.
+     */
+    reset_ms: number;
 };
 
 export type Readiness = {
@@ -439,6 +489,14 @@ export type CreateChatCompletionErrors = {
      */
     415: Error;
     /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
      * `internal_error`: Something broke on our side; quote the request id.
      */
     500: Error;
@@ -556,6 +614,35 @@ export type ReadChatCompletionResponses = {
 };
 
 export type ReadChatCompletionResponse = ReadChatCompletionResponses[keyof ReadChatCompletionResponses];
+
+export type ReadLimitsData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/v1/limits';
+};
+
+export type ReadLimitsErrors = {
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+};
+
+export type ReadLimitsError = ReadLimitsErrors[keyof ReadLimitsErrors];
+
+export type ReadLimitsResponses = {
+    /**
+     * The limits.
+     */
+    200: Limits;
+};
+
+export type ReadLimitsResponse = ReadLimitsResponses[keyof ReadLimitsResponses];
 
 export type ListModelsData = {
     body?: never;
@@ -724,6 +811,14 @@ export type CreateTokenizationErrors = {
      * `unsupported_media_type`: The body must be sent as application/json.
      */
     415: Error;
+    /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
     /**
      * `internal_error`: Something broke on our side; quote the request id.
      */
