@@ -35,6 +35,7 @@ def main() -> int:
             weight_dtype=options.weight_dtype,
             device=options.device,
             adapter_cache_bytes=options.adapter_cache_bytes,
+            max_step_seconds=options.max_step_seconds,
         )
         specs = load_catalog(options.catalog)
     except ConfigError as error:
@@ -72,6 +73,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--kv-cache-tokens", type=int, default=engine.kv_cache_tokens, help="tokens of context kept for all of them together")
     parser.add_argument("--adapters-dir", type=Path, help="where adapters are kept that this backend is sent; .adapters in the models' folder by default")
     parser.add_argument("--adapter-cache-bytes", type=int, default=engine.adapter_cache_bytes, help="memory for loaded adapters, of each model")
+    parser.add_argument("--max-step-seconds", type=float, default=engine.max_step_seconds, help="a step that takes longer is taken to hang")
     parser.add_argument("--drain-seconds", type=int, default=server.drain_seconds, help="how long SIGTERM waits for running answers")
     return parser.parse_args()
 

@@ -135,3 +135,23 @@ def test_a_model_without_end_tokens_is_built_and_refuses_grammars() -> None:
     compiler = GrammarCompiler(TOKENIZER, TOKENIZER.vocab_size, [])
     with pytest.raises(GrammarError, match="no end token"):
         compiler.compile(choice_grammar(["a"]))
+
+
+def test_a_refusal_is_remembered_and_a_compiled_grammar_outlives_its_place() -> None:
+    compiler = GrammarCompiler(TOKENIZER, TOKENIZER.vocab_size, [END])
+    kept = compiler.compile(choice_grammar(["kept"]))
+    refused = json_grammar({"type": "string", "pattern": "(["})
+    reasons = []
+    for _ in range(2):
+        with pytest.raises(GrammarError) as refusal:
+            compiler.compile(refused)
+        reasons.append(str(refusal.value))
+        compiler._trial = None  # type: ignore[assignment] # The second time nothing is tried.
+    assert reasons[0] == reasons[1]
+    compiler._compiled.clear()
+    assert compiler.find(kept.text) is None and not kept.start().is_finished
+
+
+def test_a_number_that_json_cannot_write_is_refused() -> None:
+    with pytest.raises(GrammarError, match="beyond all numbers"):
+        json_grammar({"const": float("inf")})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
 from gpu_backend.core import GrammarError
 from gpu_backend.decoding.grammar import choice_grammar, json_grammar, regex_grammar
 from gpu_backend.decoding.grammar_trial import GrammarTrial
+from gpu_backend.decoding.tool_calls import Function, tool_call_grammar
 
 LIMITS = {"max_grammar_size": 100_000}
 BOMB = json_grammar({"allOf": [{"type": "string", "pattern": f".*{i}.{{{i + 20}}}"} for i in range(30)]})
@@ -60,3 +62,15 @@ def test_the_process_ends_with_the_pipe_to_it() -> None:
     assert worker is not None and worker.stdin is not None
     worker.stdin.close()
     assert worker.wait(timeout=10) == 0
+
+
+def test_tokens_by_number_are_left_out_of_the_trial_and_text_that_looks_like_them_is_not() -> None:
+    trial = GrammarTrial(LIMITS)
+    trial.check(tool_call_grammar([Function("f", {"type": "object"}, is_strict=True)], (40_000, 40_001)))
+    trial.check(json_grammar({"oneOf": [{"const": "<[1]>"}, {"const": "<[2]>"}]}))
+
+
+def test_a_process_that_cannot_start_is_our_fault_and_not_the_schema_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpu_backend.decoding.grammar_trial._WORKER", Path("no such file"))
+    with pytest.raises(RuntimeError, match="did not start"):
+        GrammarTrial(LIMITS).check(choice_grammar(["a"]))

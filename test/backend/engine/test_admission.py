@@ -33,12 +33,15 @@ def prefix(num_layers: int = 3, num_positions: int = 5, num_heads: int = 2, head
         ({"conditioning": prefix(head_dim=4)}, r"shape \(3, 5, 2, 8\)"),
         ({"conditioning": prefix(num_positions=120)}, "131 positions, the model has 128"),
         ({"conditioning": EncoderSource((1,))}, "no encoder"),
+        ({"prompt": [3, 97]}, "token ids must be between 0 and 96"),
+        ({"prompt": [-1]}, "token ids must be between 0 and 96"),
+        ({"max_tokens": 126}, "129 positions, the model has 128"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_leaves_nothing_behind(asked: dict[str, Any], word: str) -> None:
     engine = tiny_engine(MODEL)
     with pytest.raises(UnfitRequestError, match=word):
-        engine.add(request("r", [1, 2, 3], **asked))
+        engine.add(request("r", **{"prompt": [1, 2, 3], **asked}))
     assert not engine.has_work
     engine.add(request("r", [1, 2, 3]))
     assert set(run_dry(engine)) == {"r"}

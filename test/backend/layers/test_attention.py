@@ -92,3 +92,13 @@ def test_rows_of_different_length_do_not_see_each_other_or_the_padding() -> None
     out = attend(last[0], last[1], last[2], cache, 0, decode_batch(tables, lengths))
     for row, (queries, keys, values) in enumerate(sequences):
         assert torch.allclose(out[row], textbook(queries, keys, values)[-1], atol=1e-5)
+
+
+def test_what_a_neighbour_left_in_the_padding_cannot_poison_a_row() -> None:
+    """The block table of the short row is padded with block 0, whose owner has numbers that are none."""
+    cache = new_cache(1, 8)
+    cache.layers[0][:, 0] = float("nan")
+    generator = torch.Generator().manual_seed(2)
+    queries, keys, values = (torch.randn(2, 1, 8, generator=generator) for _ in range(3))
+    out = attend(queries, keys, values, cache, 0, decode_batch([[1], [2, 3, 4]], [1, 9]))
+    assert out[0].isfinite().all()

@@ -67,6 +67,8 @@ BODIES: list[tuple[str, bytes, str, str | None]] = [
     ("very deep objects", raw('{"a":' * 200_000 + "1" + "}" * 200_000, stop="@"), "invalid_json", None),
     ("a list", b"[1]", "invalid_type", None),
     ("not UTF-8", b'{"id": "\xff"}', "invalid_json", None),
+    ("half a pair in bytes", b'{"id": "\xed\xa0\x80"}', "invalid_json", None),
+    ("an infinite number in a schema", raw("1e999", **schema({"const": "@"})), "invalid_value", SCHEMA_PARAM),
 ]
 
 FORMATS: list[tuple[str, dict[str, Any], str]] = [

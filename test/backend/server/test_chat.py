@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -12,7 +12,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gpu_backend.config import ServerConfig
+from gpu_backend.core import Event, Failed
 from gpu_backend.server.app import create_app
+from gpu_backend.server.routes.chat import _events
 
 from .conftest import SECRET, tiny_served_model
 
@@ -225,3 +227,18 @@ def test_structured_and_free_requests_share_a_batch(client: httpx.Client) -> Non
 def test_a_format_that_cannot_be_used_is_a_400(client: httpx.Client, response_format: dict[str, Any], param: str) -> None:
     response = chat(client, response_format=response_format)
     assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+
+
+async def test_a_stream_that_fails_names_its_parameter_like_a_whole_answer() -> None:
+    class Stream:
+        async def __aiter__(self) -> AsyncIterator[Event]:
+            yield Failed("unsupported_value", "tools: too complex.", "tools")
+
+        def cancel(self) -> None: ...
+
+    class Format:
+        def opening(self) -> bytes:
+            return b""
+
+    chunks = [chunk async for chunk in _events(Stream(), Format(), "req_1")]  # type: ignore[arg-type]
+    assert json.loads(chunks[-1].removeprefix(b"data: "))["error"]["param"] == "tools"

@@ -15,6 +15,7 @@ from gpu_backend.kernels.native import load_native
 from gpu_backend.kernels.packing import KINDS, pack_int8, unpack
 from gpu_backend.layers.batch import ForwardBatch, PromptSpan
 from gpu_backend.layers.linear import PackedLinear
+from gpu_backend.models.causal_lm.config import UnsupportedModelError
 from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.models.causal_lm.weights import build
 from support import Weights, tiny_model
@@ -99,3 +100,11 @@ def test_int8_weights_compute_what_the_rounded_weights_do(models_dir: Path) -> N
     assert isinstance(fast.head, PackedLinear) and KINDS[fast.head.matrix.records.shape[-1]] == "q8_0"
     expected = run(slow)[0]
     assert ((run(fast)[0] - expected).norm(dim=1) < 0.08 * expected.norm(dim=1)).all()
+
+
+def test_weights_that_do_not_have_the_configured_shape_are_refused(models_dir: Path) -> None:
+    weights: dict[str, Tensor] = {}
+    config = tiny_model(recorded=weights, **SHAPE).config
+    source = Weights({**weights, "model.embed_tokens.weight": torch.zeros(80, 64)}.__getitem__)
+    with pytest.raises(UnsupportedModelError, match=r"embed_tokens.*\(97, 64\)"):
+        build(config, source, dtype=torch.bfloat16, device=torch.device("cpu"), native=load_native(models_dir / ".native"))
