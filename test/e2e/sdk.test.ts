@@ -38,6 +38,14 @@ describe('the SDK', () => {
     expect((await attune.tokenize({ model: MODEL, text: 'Hello' })).count).toBeGreaterThan(0);
   });
 
+  it('reads what the key may still do', async () => {
+    const { object, requests, concurrency } = await attune.limits();
+    expect(object).toBe('limits');
+    expect(requests.remaining).toBeGreaterThan(0);
+    expect(requests.remaining).toBeLessThanOrEqual(requests.limit);
+    expect(concurrency.running).toBeLessThanOrEqual(concurrency.limit);
+  });
+
   it('throws its typed errors, without the key', async () => {
     const stranger = new Attune({ baseUrl, apiKey: 'att_test_wrong' });
     for (const call of [

@@ -29,6 +29,7 @@ describe('a call', () => {
     ['delete', 'DELETE', '/v1/chat/completions/a%2Fb', (c: Attune) => c.chat.completions.delete('a/b')],
     ['list', 'GET', '/v1/models', (c: Attune) => c.models.list()],
     ['model', 'GET', '/v1/models/m%3F', (c: Attune) => c.models.retrieve('m?')],
+    ['limits', 'GET', '/v1/limits', (c: Attune) => c.limits()],
     ['tokenize', 'POST', '/v1/tokenize', (c: Attune) => c.tokenize({ model: 'm', text: 'x' })],
   ])('%s goes to its path', async (_, method, url, call) => {
     const { client, received } = await startServer([json(200, {})]);

@@ -1,7 +1,7 @@
 // The client: settings read once, and the operations by resource.
 import type { Call } from './call';
-import { createTokenization } from './generated/sdk.gen';
-import type { CreateTokenizationRequest, Tokenization } from './generated/types.gen';
+import { createTokenization, readLimits } from './generated/sdk.gen';
+import type { CreateTokenizationRequest, Limits, Tokenization } from './generated/types.gen';
 import { type CallOptions, type ClientOptions, readSettings } from './options';
 import { Chat } from './resources/chat';
 import { Models } from './resources/models';
@@ -22,5 +22,10 @@ export class Attune {
   /** The token ids of a text or of messages, and how many there are. */
   tokenize(body: CreateTokenizationRequest, options?: CallOptions): Call<Tokenization> {
     return this.#transport.json((wire) => createTokenization({ ...wire, body }), options);
+  }
+
+  /** The limits of the key, and what is left of them. Asking costs nothing. */
+  limits(options?: CallOptions): Call<Limits> {
+    return this.#transport.json((wire) => readLimits(wire), options);
   }
 }

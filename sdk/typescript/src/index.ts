@@ -23,6 +23,7 @@ export type {
   ChatMessage,
   CreateChatCompletionRequest,
   CreateTokenizationRequest,
+  Limits,
   Model,
   ModelList,
   Tokenization,
