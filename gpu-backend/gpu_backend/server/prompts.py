@@ -23,7 +23,9 @@ async def encode_messages(model: ServedModel, messages: list[Message], tools: li
         raise BackendError("unsupported_value", f"{model.spec.id} has no chat template, so it cannot chat.", param="model")
     written = to_template_messages(messages)
     num_bytes = sum(_num_bytes_of(message, f"messages[{index}]") for index, message in enumerate(written))
-    _refuse_by_bytes(model, num_bytes + (_num_bytes(_json(tools), "tools") if tools else 0), "messages")
+    num_tool_bytes = _num_bytes(_json(tools), "tools") if tools else 0
+    _refuse_by_bytes(model, num_tool_bytes, "tools")
+    _refuse_by_bytes(model, num_bytes + num_tool_bytes, "messages")
     try:
         return await asyncio.to_thread(template.encode, written, tools=tools or [])
     except TemplateRefusedError as error:
@@ -49,7 +51,7 @@ def _refuse_by_bytes(model: ServedModel, num_bytes: int, param: str) -> None:
     """A token stands for at most `max_token_bytes` bytes, so this many bytes cannot fit, however they are cut."""
     at_least = -(-num_bytes // model.tokenizer.max_token_bytes)
     if at_least >= model.context_length:
-        message = f"This model's context holds {model.context_length} tokens; {num_bytes} bytes take more than that. Shorten the messages."
+        message = f"This model's context holds {model.context_length} tokens; {num_bytes} bytes take more than that. Shorten the {param}."
         raise BackendError("context_length_exceeded", message, param=param)
 
 

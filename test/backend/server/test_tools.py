@@ -298,3 +298,10 @@ def test_a_folder_whose_row_declares_tools_is_served_with_them(tmp_path: Path) -
         assert client.get("/internal/models").json()["data"][0]["capabilities"] == ["chat", "tools"]
         for choice in choices(client, model="m", tool_choice="required", n=3, seed=1):
             assert choice["finish_reason"] == "tool_calls" and [assert_fits(call) for call in choice["message"]["tool_calls"]]
+
+
+def test_tools_that_cannot_fit_the_context_are_blamed_themselves(client: httpx.Client) -> None:
+    tools = [{"type": "function", "function": {"name": f"f{index}", "description": "word " * 3000}} for index in range(4)]
+    error = chat(client, tools=tools).json()["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "tools")
+    assert "Shorten the tools" in error["message"]
