@@ -45,7 +45,7 @@ def main() -> None:
         rounds=options.rounds,
         taken="best round for throughput, all rounds together for percentiles; both in turns",
     )
-    bench = load(EngineConfig(max_num_sequences=BATCH, max_num_waiting=options.requests, max_num_waiting_per_tenant=options.requests))
+    bench = load(EngineConfig(max_num_waiting=options.requests, max_num_waiting_per_tenant=options.requests))
     wait_until_quiet()
     capacity = _capacity(bench)
     traces: dict[str, list[Trace]] = {"continuous": [], "static": []}
