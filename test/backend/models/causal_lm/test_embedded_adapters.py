@@ -44,7 +44,7 @@ def test_a_mixed_batch_answers_as_each_request_alone(model: CausalLM, embedded_f
     questions = [(text, adapters[index % 3]) for index, text in enumerate(TEXTS)]
 
     def run(chosen: list[int]) -> dict[int, list[TokenLogprob]]:
-        config = EngineConfig(max_tokens_per_step=24)
+        config = EngineConfig(max_num_sequences=8, max_tokens_per_step=24)
         metrics = EngineMetrics(CollectorRegistry())
         engine = Engine("m", ModelRunner(model, config, open_adapters("m", model, tmp_path, config, metrics)), tokenizer, config, (), metrics)
         for index in chosen:
