@@ -35,7 +35,6 @@ class EngineConfig:
     weight_dtype: Literal["auto", "int8"] = "auto"
     device: str = "auto"
     reuses_prefixes: bool = True
-    use_native_kernels: bool = True
     adapter_cache_bytes: int = 1024**3
 
     def __post_init__(self) -> None:

@@ -12,7 +12,8 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from gpu_backend.config import EngineConfig
-from gpu_backend.core import Conditioning, Delta, Event, Failed, Finished, HiddenStates, LabelScores, Request, SamplingParams
+from gpu_backend.core import Conditioning, Delta, Event, Failed, Finished, GrammarError, HiddenStates, LabelScores, Request, SamplingParams
+from gpu_backend.decoding.sampling import SamplerState, sample
 from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
@@ -169,6 +170,20 @@ def run_dry(engine: Engine, max_steps: int = 2000) -> dict[str, list[Event]]:
         for name, event in engine.step():
             events.setdefault(name, []).append(event)
     raise AssertionError(f"the engine still has work after {max_steps} steps")
+
+
+def spell_from_noise(state: SamplerState, tokenizer: Tokenizer, end_id: int, seed: int, max_tokens: int) -> list[int] | None:
+    """Ids sampled from noise under the state's grammar, up to the end; None when they did not get there."""
+    generator = torch.Generator().manual_seed(seed)
+    ids: list[int] = []
+    for _ in range(max_tokens):
+        (token,) = sample(torch.randn(1, tokenizer.vocab_size, generator=generator), [state])
+        assert not isinstance(token, GrammarError)
+        ids.append(token.token_id)
+        assert state.grammar is not None
+        if token.token_id == end_id or state.grammar.is_finished:
+            return ids
+    return None
 
 
 def text_of(events: list[Event], choice: int = 0) -> str:

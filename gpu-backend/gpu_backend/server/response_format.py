@@ -20,8 +20,7 @@ async def to_grammar(model: ServedModel, wanted: AnyFormat | None) -> CompiledGr
     if wanted is None:
         return None
     try:
-        text = _grammar_of(wanted)
-        return model.grammars.find(text) or await model.grammar_queue.run(lambda: model.grammars.compile(text))
+        return await model.compile_grammar(_grammar_of(wanted))
     except GrammarError as error:
         param = "response_format.json_schema.schema" if isinstance(wanted, JsonSchemaFormat) else "response_format"
         raise BackendError("invalid_value", f"{param} cannot be used: {error}.", param=param) from error

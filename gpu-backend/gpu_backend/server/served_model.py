@@ -15,7 +15,7 @@ from gpu_backend.adapters.peft_weights import load_adapter
 from gpu_backend.chat_template import ChatTemplate, special_names
 from gpu_backend.config import ConfigError, EngineConfig, ModelSpec
 from gpu_backend.core import Request, SamplingParams
-from gpu_backend.decoding.grammar import GrammarCompiler
+from gpu_backend.decoding.grammar import CompiledGrammar, GrammarCompiler
 from gpu_backend.decoding.tool_calls import TAGS
 from gpu_backend.engine.adapter_store import AdapterStore
 from gpu_backend.engine.engine import Engine
@@ -46,8 +46,13 @@ class ServedModel:
 
     @property
     def vocab_size(self) -> int:
-        """Of the model, which may be smaller than its tokenizer's."""
-        return self.engine.vocab_size
+        """Ids that both have: the model's vocabulary may be padded, and the tokenizer's may have tokens that the model never learned."""
+        return min(self.engine.vocab_size, self.tokenizer.vocab_size)
+
+    async def compile_grammar(self, text: str) -> CompiledGrammar:
+        """At once where it is known, else in its turn beside the event loop. Raises GrammarError, or BackendError when too many wait."""
+        found = self.grammars.find(text)
+        return found if found is not None else await self.grammar_queue.run(lambda: self.grammars.compile(text))
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -61,8 +66,7 @@ def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, m
     path = spec.folder(models_dir)
     device = pick_device(config.device)
     dtype = pick_dtype(config.dtype, device)
-    can_use_native = config.use_native_kernels and can_pack(dtype, device)
-    native = load_native(models_dir / ".native") if can_use_native else None
+    native = load_native(models_dir / ".native") if can_pack(dtype, device) else None
     model = load_causal_lm(path, dtype=dtype, device=device, native=native, weight_dtype=config.weight_dtype)
     if config.weight_dtype == "int8" and model.fused is None:
         raise ConfigError(f"--weight-dtype int8 needs the C operators, which {spec.id} does not run with on this machine: leave it out")

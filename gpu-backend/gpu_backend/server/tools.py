@@ -68,8 +68,7 @@ async def to_answer_form(model: ServedModel, plan: ToolPlan | None, answer: Comp
     if plan is None:
         return AnswerForm(answer)
     try:
-        text = _grammar_of(plan, None if plan.must_call or answer is None else answer.text)
-        grammar = model.grammars.find(text) or await model.grammar_queue.run(lambda: model.grammars.compile(text))
+        grammar = await model.compile_grammar(_grammar_of(plan, None if plan.must_call or answer is None else answer.text))
     except GrammarError as error:
         complaint = error
         raise await model.grammar_queue.run(lambda: _fault_of(model, plan, complaint)) from error

@@ -14,7 +14,7 @@ import torch
 from gpu_backend.core import GrammarError, SamplingParams
 from gpu_backend.decoding.grammar import GrammarCompiler, GrammarState, choice_grammar, json_grammar, regex_grammar
 from gpu_backend.decoding.sampling import SamplerState, sample
-from support import byte_tokenizer
+from support import byte_tokenizer, spell_from_noise
 
 TOKENIZER = byte_tokenizer(merges=(("{", '"'), ("t", "r"), ("u", "e"), ("tr", "ue")))
 END = TOKENIZER.control_ids["<|end|>"]
@@ -23,17 +23,9 @@ COMPILER = GrammarCompiler(TOKENIZER, TOKENIZER.vocab_size, [END])
 
 def spell(grammar: str, seed: int, max_tokens: int = 400) -> str | None:
     """Sample from uniform noise under the grammar; None when it did not finish."""
-    generator = torch.Generator().manual_seed(seed)
     state = SamplerState.of(SamplingParams(max_tokens=max_tokens, seed=seed), 0, COMPILER.compile(grammar).start())
-    ids: list[int] = []
-    for _ in range(max_tokens):
-        (token,) = sample(torch.randn(1, TOKENIZER.vocab_size, generator=generator), [state])
-        assert not isinstance(token, GrammarError)
-        ids.append(token.token_id)
-        assert state.grammar is not None
-        if token.token_id == END or state.grammar.is_finished:
-            return TOKENIZER.decode(ids)
-    return None
+    ids = spell_from_noise(state, TOKENIZER, END, seed, max_tokens)
+    return None if ids is None else TOKENIZER.decode(ids)
 
 
 SCHEMA = {

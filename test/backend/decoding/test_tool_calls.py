@@ -6,13 +6,12 @@ import json
 from typing import Any
 
 import pytest
-import torch
 
 from gpu_backend.core import CallDelta, GrammarError, SamplingParams
 from gpu_backend.decoding.grammar import GrammarCompiler, choice_grammar, json_grammar
-from gpu_backend.decoding.sampling import SamplerState, sample
+from gpu_backend.decoding.sampling import SamplerState
 from gpu_backend.decoding.tool_calls import TAGS, Function, ToolCallParser, tool_call_grammar
-from support import TOOL_CONTROL, byte_tokenizer
+from support import TOOL_CONTROL, byte_tokenizer, spell_from_noise
 
 # Tokens that cross the borders of the syntax, as real vocabularies have them.
 TOKENIZER = byte_tokenizer(TOOL_CONTROL, merges=(("{", '"'), ("}", "}"), ("Ġ", "{"), ("Ġ{", '"'), ('"', ":")))
@@ -32,18 +31,10 @@ NOTHING = Function("get-nothing", schema())
 
 def spell(grammar: str, seed: int, *, trigger: int | None = None, bias: dict[int, float] | None = None, max_tokens: int = 600) -> list[int]:
     """Ids sampled from noise under the grammar up to the end."""
-    generator = torch.Generator().manual_seed(seed)
     params = SamplingParams(max_tokens=max_tokens, seed=seed, logit_bias=bias or {})
-    state = SamplerState.of(params, 0, COMPILER.compile(grammar).start(trigger))
-    ids: list[int] = []
-    for _ in range(max_tokens):
-        (token,) = sample(torch.randn(1, TOKENIZER.vocab_size, generator=generator), [state])
-        assert not isinstance(token, GrammarError)
-        ids.append(token.token_id)
-        assert state.grammar is not None
-        if token.token_id == END or state.grammar.is_finished:
-            return ids
-    raise AssertionError("it never ended")
+    ids = spell_from_noise(SamplerState.of(params, 0, COMPILER.compile(grammar).start(trigger)), TOKENIZER, END, seed, max_tokens)
+    assert ids is not None, "it never ended"
+    return ids
 
 
 def calls_in(ids: list[int]) -> list[tuple[str, Any]]:
