@@ -31,15 +31,14 @@ class ChatTemplate:
     """A compiled template. `special` holds the names a template may ask for, such as `bos_token`."""
 
     def __init__(self, source: str, tokenizer: Tokenizer, special: dict[str, str]) -> None:
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        environment = sandbox()
         environment.filters["tojson"] = self._to_json
-        environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         self._template = environment.from_string(source)
         self._variables = meta.find_undeclared_variables(environment.parse(source))
         self._tokenizer = tokenizer
         self._special = special
-        self._shield = _Shield(tokenizer.control_ids)
+        self._shield = Shield(tokenizer.control_ids)
 
     @classmethod
     def from_folder(cls, folder: Path, tokenizer: Tokenizer) -> ChatTemplate | None:
@@ -96,7 +95,14 @@ class ChatTemplate:
         return self._shield.protect(json.dumps(value, ensure_ascii=False, indent=indent), context["shield"])
 
 
-class _Shield:
+def sandbox() -> ImmutableSandboxedEnvironment:
+    """Where templates are rendered: they reach nothing but what they are given, and may refuse it with `raise_exception`."""
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment.globals["raise_exception"] = _refuse
+    return environment
+
+
+class Shield:
     """Chooses and places the shield character."""
 
     def __init__(self, control_tokens: dict[str, int]) -> None:

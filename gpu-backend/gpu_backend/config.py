@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Source = Literal["package", "folder", "hub"]
+Source = Literal["package", "folder", "hub", "adapter"]
 DEFAULT_CATALOG = Path(__file__).resolve().parent.parent / "models.toml"
 
 
@@ -73,6 +74,35 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JudgeSpec:
+    """How a model judges answers: the table `judge` of its row.
+
+    `template` is a file beside the weights, `max_tokens` bounds its prompts. A probability is sigmoid(logit difference / `temperature`). `anchor` is the
+    answer that single answers are compared with. Texts lose the template's own frame `markers`.
+    """
+
+    template: str
+    sha256: str
+    labels: tuple[str, str] = ("A", "B")
+    markers: tuple[str, ...] = ()
+    max_tokens: int = 1024
+    temperature: float = 1.0
+    anchor: str = "I don't know."
+
+    def __post_init__(self) -> None:
+        if Path(self.template).name != self.template:
+            raise ConfigError(f"models.toml: judge.template must be the name of a file beside the weights, not {self.template!r}")
+        if len(self.labels) != 2:
+            raise ConfigError(f"models.toml: judge.labels must be two texts, got {self.labels}")
+        if any(len(marker) < 2 for marker in self.markers):
+            raise ConfigError("models.toml: judge.markers must have at least two characters each")
+        if self.max_tokens < 128:
+            raise ConfigError(f"models.toml: judge.max_tokens must be at least 128, got {self.max_tokens}")
+        if not 0 < self.temperature < math.inf:
+            raise ConfigError(f"models.toml: judge.temperature must be above 0, got {self.temperature}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """One row of models.toml."""
 
@@ -85,6 +115,8 @@ class ModelSpec:
     created: int
     shutdown_date: str | None = None
     tool_call_format: Literal["hermes"] | None = None
+    judge: JudgeSpec | None = None
+    base: str | None = None
     package: str | None = None
     file: str | None = None
     sha256: str | None = None
@@ -94,12 +126,14 @@ class ModelSpec:
     base_folder: Path = field(default=Path())
 
     def __post_init__(self) -> None:
-        needed = {"package": ("package", "file", "sha256"), "folder": ("path",), "hub": ("hub_id", "revision")}
+        needed = {"package": ("package", "file", "sha256"), "folder": ("path",), "hub": ("hub_id", "revision"), "adapter": ("base", "path")}
         if self.source not in needed:
-            raise ConfigError(f"models.toml: {self.id}: source must be package, folder or hub, not {self.source!r}")
+            raise ConfigError(f"models.toml: {self.id}: source must be package, folder, hub or adapter, not {self.source!r}")
         for name in needed[self.source]:
             if getattr(self, name) is None:
                 raise ConfigError(f"models.toml: {self.id}: source {self.source!r} needs `{name}`")
+        if ("reward" in self.capabilities) != (self.judge is not None):
+            raise ConfigError(f"models.toml: {self.id}: the capability `reward` and the table `judge` go together")
         if self.tool_call_format not in (None, "hermes"):
             raise ConfigError(f"models.toml: {self.id}: tool_call_format must be hermes, not {self.tool_call_format!r}")
         if not self.id or "/" in self.id or self.id.startswith("."):
@@ -107,7 +141,7 @@ class ModelSpec:
 
     def folder(self, models_dir: Path) -> Path:
         """Where the prepared files of this model lie: a folder of safetensors, or a single GGUF file."""
-        if self.source == "folder":
+        if self.source in ("folder", "adapter"):
             assert self.path is not None
             return (self.base_folder / self.path).resolve()
         return models_dir / self.id
@@ -134,12 +168,20 @@ def load_catalog(path: Path = DEFAULT_CATALOG) -> list[ModelSpec]:
     ids = [spec.id for spec in specs]
     if len(set(ids)) != len(ids):
         raise ConfigError(f"{path}: two rows have the same id")
+    bases = {spec.id for spec in specs if spec.source != "adapter"}
+    for spec in specs:
+        if spec.base is not None and spec.base not in bases:
+            raise ConfigError(f"models.toml: {spec.id}: `base` {spec.base!r} is no model with weights of its own")
     return specs
 
 
 def _spec_of(row: dict[str, Any], base_folder: Path) -> ModelSpec:
-    lists = {name: tuple(row[name]) for name in ("capabilities", "languages") if isinstance(row.get(name), list)}
     try:
-        return ModelSpec(**{**row, **lists, "base_folder": base_folder})
+        judge = JudgeSpec(**_with_tuples(row["judge"])) if "judge" in row else None
+        return ModelSpec(**{**_with_tuples(row), "judge": judge, "base_folder": base_folder})
     except TypeError as error:
         raise ConfigError(f"models.toml: {row.get('id', 'a row without id')}: {error}") from error
+
+
+def _with_tuples(table: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}

@@ -1,0 +1,131 @@
+"""A question and two answers to the token ids of one prompt, after which the model's next token says which answer is better (GRAM, arXiv 2506.14175).
+
+The template is a trusted Jinja file beside the weights. It gets `question` (a list of {role, content}), `a`, `b` and `criterion` (may be empty), and writes
+the whole prompt, control tokens included. Whatever those texts say, they cannot become control tokens, and a text that holds one of the template's own
+frame markers gets it with a space inside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import TemplateError
+
+from gpu_backend.chat_template import Shield, TemplateRefusedError, sandbox
+from gpu_backend.config import ConfigError, JudgeSpec
+from gpu_backend.tokenizer import Tokenizer
+
+Turn = Mapping[str, str]
+# Joining texts to the frame can take a token or two more than they take alone.
+_SLACK_TOKENS = 8
+
+
+class TooLongToJudgeError(ValueError):
+    """A text that does not fit and may not be cut. `item` is `question`, or the index of an answer."""
+
+    def __init__(self, item: str | int, num_tokens: int, max_tokens: int) -> None:
+        super().__init__(f"it takes {num_tokens} tokens, and this model reads {max_tokens} of it")
+        self.item = item
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Texts that fit into any prompt of two of them, and which of them were cut."""
+
+    question: tuple[dict[str, str], ...]
+    answers: tuple[str, ...]
+    question_is_cut: bool
+    answer_is_cut: tuple[bool, ...]
+
+
+class Judge:
+    """One model's way to be asked. `label_ids` are the tokens that stand for the answers in slot A and slot B."""
+
+    def __init__(self, source: str, tokenizer: Tokenizer, spec: JudgeSpec) -> None:
+        self.spec = spec
+        self._template = sandbox().from_string(source)
+        self._tokenizer = tokenizer
+        self._shield = Shield(tokenizer.control_ids)
+        self._markers = re.compile("|".join(map(re.escape, spec.markers)), re.IGNORECASE) if spec.markers else None
+        self.label_ids = self._read_label_ids()
+
+    @classmethod
+    def from_folder(cls, folder: Path, tokenizer: Tokenizer, spec: JudgeSpec) -> Judge:
+        """Read the template that the model's row names. Raises ConfigError when it is missing or not the one whose SHA-256 the row gives."""
+        path = folder / spec.template
+        try:
+            source = path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"cannot read the judge template {path.name} beside the weights in {folder}: put it there (docs/rewards.md)") from error
+        if (digest := hashlib.sha256(source).hexdigest()) != spec.sha256:
+            raise ConfigError(f"the judge template {path.name} has SHA-256 {digest}, but its row in models.toml expects {spec.sha256}")
+        return cls(source.decode("utf-8"), tokenizer, spec)
+
+    def encode(self, question: Sequence[Turn], a: str, b: str, criterion: str = "") -> list[int]:
+        """Ids of the prompt that ends where the label follows. Raises TemplateRefusedError."""
+        texts = [a, b, criterion, *(text for turn in question for text in turn.values())]
+        shield = self._shield.character_for(texts)
+
+        def guard(text: str) -> str:
+            return self._shield.protect(self._without_markers(text), shield)
+
+        turns = [{"role": turn["role"], "content": guard(turn["content"])} for turn in question]
+        try:
+            rendered = self._template.render(question=turns, a=guard(a), b=guard(b), criterion=guard(criterion))
+        except TemplateRefusedError:
+            raise
+        except (TemplateError, TypeError, KeyError) as error:
+            raise TemplateRefusedError("The model's judge template cannot render this question.") from error
+        return self._tokenizer.encode_trusted(rendered, shield)
+
+    def fit(self, question: Sequence[Turn], answers: Sequence[str], criteria: Sequence[str] = ("",), *, may_cut: bool = True) -> Fitted:
+        """Cut what is too long: the question from its beginning, so that its last turns stay, to half of the room at most; every answer at its end, to
+        half of what is then left. An answer is cut the same way whichever it is compared with. Raises TooLongToJudgeError instead where `may_cut` is False."""
+        frame = max(len(self.encode([{**turn, "content": ""} for turn in question[-1:]], "", "", criterion)) for criterion in criteria) + _SLACK_TOKENS
+        room = self.spec.max_tokens - frame
+        kept, is_cut, num_used = self._fit_question(question, room // 2, may_cut)
+        each = (room - num_used) // 2
+        cut_answers = [self._head(index, text, each, may_cut) for index, text in enumerate(answers)]
+        return Fitted(kept, tuple(text for text, _ in cut_answers), is_cut, tuple(cut for _, cut in cut_answers))
+
+    def _fit_question(self, question: Sequence[Turn], room: int, may_cut: bool) -> tuple[tuple[dict[str, str], ...], bool, int]:
+        """-> the last turns, whether that is less than all, and how many tokens they take."""
+        kept: list[dict[str, str]] = []
+        num_used = 0
+        for turn in reversed(question):
+            ids = self._ids_of(turn["content"])
+            cost = len(ids) + (len(self.encode([{**turn, "content": ""}] * 2, "", "")) - len(self.encode([{**turn, "content": ""}], "", "")) if kept else 0)
+            if num_used + cost > room:
+                if not may_cut:
+                    raise TooLongToJudgeError("question", sum(len(self._ids_of(turn["content"])) for turn in question), room)
+                if not kept:
+                    kept.append({**turn, "content": self._tokenizer.decode(ids[len(ids) - room :]).lstrip("\ufffd")})
+                    num_used = room
+                return tuple(reversed(kept)), True, num_used
+            kept.append(dict(turn))
+            num_used += cost
+        return tuple(reversed(kept)), False, num_used
+
+    def _head(self, index: int, text: str, room: int, may_cut: bool) -> tuple[str, bool]:
+        ids = self._ids_of(text)
+        if len(ids) <= room:
+            return text, False
+        if not may_cut:
+            raise TooLongToJudgeError(index, len(ids), room)
+        return self._tokenizer.decode(ids[:room]).rstrip("\ufffd"), True
+
+    def _ids_of(self, text: str) -> list[int]:
+        return self._tokenizer.encode_text(self._without_markers(text))
+
+    def _without_markers(self, text: str) -> str:
+        return text if self._markers is None else self._markers.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+
+    def _read_label_ids(self) -> tuple[int, int]:
+        ids = [self._tokenizer.encode_text(label) for label in self.spec.labels]
+        if any(len(one) != 1 for one in ids) or ids[0] == ids[1]:
+            raise ConfigError(f"judge labels {self.spec.labels} must be two different single tokens of this tokenizer")
+        return ids[0][0], ids[1][0]
