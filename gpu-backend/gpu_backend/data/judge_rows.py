@@ -1,0 +1,93 @@
+"""Preference pairs as rows of token ids: judged prompts in both orders, and texts to generate; and which rows a training step takes, in microbatches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from gpu_backend.data.preference_pairs import PreferencePair
+from gpu_backend.models.reward.judge import Judge
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRow:
+    """The prompts of one pair: the better answer in slot A, and in slot B. The label follows each."""
+
+    better_first: tuple[int, ...]
+    better_second: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        return max(len(self.better_first), len(self.better_second))
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """A text of which the tokens from `start` up to `stop` are to be learned."""
+
+    ids: tuple[int, ...]
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        return len(self.ids)
+
+
+RowT = TypeVar("RowT", JudgedRow, TextRow)
+
+
+def judged_rows(judge: Judge, pairs: Sequence[PreferencePair], *, max_tokens: int, criterion_rate: float = 0.0, seed: int = 0) -> list[JudgedRow]:
+    """Rows of all pairs that take at most `max_tokens` uncut. A pair's criterion is named in this share of rows: the judge must do without it, too."""
+    rng = random.Random(seed)
+    rows = []
+    for pair in pairs:
+        criterion = pair.criterion if pair.criterion and rng.random() < criterion_rate else ""
+        row = JudgedRow(
+            tuple(judge.encode(pair.messages, pair.chosen, pair.rejected, criterion)), tuple(judge.encode(pair.messages, pair.rejected, pair.chosen, criterion))
+        )
+        if row.length <= max_tokens:
+            rows.append(row)
+    return rows
+
+
+def text_rows(judge: Judge, pairs: Sequence[PreferencePair], *, max_tokens: int, seed: int = 0) -> list[TextRow]:
+    """Stage 1: both answers, in random order, are learned after the question; which is better plays no part. The frame between them is learned too."""
+    rng = random.Random(seed)
+    rows = []
+    for pair in pairs:
+        a, b = rng.sample((pair.chosen, pair.rejected), 2)
+        ids = judge.encode(pair.messages, a, b)
+        empty = judge.encode(pair.messages, "", "")
+        start = _common_prefix(ids, empty)
+        stop = len(ids) - _common_prefix(ids[::-1], empty[::-1])
+        if len(ids) <= max_tokens and start < stop:
+            rows.append(TextRow(tuple(ids), start, stop))
+    return rows
+
+
+def step_indices(num_rows: int, rows_per_step: int, num_epochs: int, seed: int) -> list[list[int]]:
+    """Which rows each step takes: every epoch in an order of its own, the last few of an epoch left out when they fill no step."""
+    steps = []
+    for epoch in range(num_epochs):
+        order = list(range(num_rows))
+        random.Random(f"{seed}/{epoch}").shuffle(order)
+        steps += [order[first : first + rows_per_step] for first in range(0, num_rows - rows_per_step + 1, rows_per_step)]
+    return steps
+
+
+def microbatches(rows: Sequence[RowT], max_tokens: int) -> list[list[RowT]]:
+    """Rows of similar length together, none of the groups above `max_tokens` with its padding, unless it has one row only."""
+    groups: list[list[RowT]] = []
+    for row in sorted(rows, key=lambda one: one.length, reverse=True):
+        if groups and (len(groups[-1]) + 1) * groups[-1][0].length <= max_tokens:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    return next((index for index, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))

@@ -1,0 +1,1 @@
+"""Training loops. Needs requirements/train.txt; the serving process imports nothing of this."""
