@@ -58,11 +58,11 @@ RECIPES: dict[str, RewardRecipe] = {
     "reward_embedded": RewardRecipe(
         judge=SHIPPED,
         lora=LoraSettings(rank=16, alpha=32),
-        num_pairs=4000,
-        num_obvious_pairs=500,
+        num_pairs=2700,
+        num_obvious_pairs=400,
         stage_1_pairs=320,
         stage_1=RewardTraining(learning_rate=2e-4, rows_per_step=16),
-        stage_2=RewardTraining(learning_rate=3e-4, rows_per_step=16, loss=GenerativeRewardLossConfig(epsilon=0.05, order_penalty=0.25)),
+        stage_2=RewardTraining(learning_rate=3e-4, warmup_share=0.1, rows_per_step=16, loss=GenerativeRewardLossConfig(epsilon=0.05, order_penalty=0.25)),
     ),
 }
 
