@@ -31,38 +31,54 @@ class RecipeError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardRecipe:
-    """Which pairs are read and how the two stages run. `stage_1_pairs` 0 leaves stage 1 out; `max_tokens` leaves out pairs whose prompt is longer."""
+    """Which pairs are read and how the stages run. Pairs whose prompt has more than `max_tokens` (in stage 1, `stage_1_max_tokens`) are left out.
+
+    Between the paper's two stages, a small judge first learns to compare at all, from `num_obvious_pairs` made by rule; `num_mixed_pairs` more of them
+    are mixed into stage 2, so that it does not forget.
+    """
 
     judge: str
     lora: LoraSettings
     num_pairs: int
-    num_obvious_pairs: int = 0
-    stage_1_pairs: int = 0
-    max_tokens: int = 384
+    num_obvious_pairs: int
+    num_mixed_pairs: int
+    stage_1_pairs: int
+    stage_1_max_tokens: int
+    max_tokens: int
     criterion_rate: float = 0.4
     stage_1: RewardTraining
+    obvious: RewardTraining
     stage_2: RewardTraining
 
 
+_LOSS = GenerativeRewardLossConfig(epsilon=0.05, order_penalty=0.25)
 SHIPPED = "gram-smollm2-135m"
 RECIPES: dict[str, RewardRecipe] = {
     "reward_debug": RewardRecipe(
         judge=SHIPPED,
         lora=LoraSettings(rank=16, alpha=32),
         num_pairs=16,
+        num_obvious_pairs=8,
+        num_mixed_pairs=8,
         stage_1_pairs=8,
+        stage_1_max_tokens=128,
         max_tokens=128,
         stage_1=RewardTraining(learning_rate=2e-4, rows_per_step=8),
-        stage_2=RewardTraining(learning_rate=1e-3, rows_per_step=8, num_epochs=3),
+        obvious=RewardTraining(learning_rate=3e-4, rows_per_step=8),
+        stage_2=RewardTraining(learning_rate=3e-4, rows_per_step=8),
     ),
     "reward_embedded": RewardRecipe(
         judge=SHIPPED,
         lora=LoraSettings(rank=16, alpha=32),
-        num_pairs=2700,
-        num_obvious_pairs=400,
+        num_pairs=1200,
+        num_obvious_pairs=960,
+        num_mixed_pairs=240,
         stage_1_pairs=320,
+        stage_1_max_tokens=384,
+        max_tokens=256,
         stage_1=RewardTraining(learning_rate=2e-4, rows_per_step=16),
-        stage_2=RewardTraining(learning_rate=3e-4, warmup_share=0.1, rows_per_step=16, loss=GenerativeRewardLossConfig(epsilon=0.05, order_penalty=0.25)),
+        obvious=RewardTraining(learning_rate=3e-4, warmup_share=0.1, rows_per_step=16, loss=_LOSS),
+        stage_2=RewardTraining(learning_rate=3e-4, rows_per_step=16, loss=_LOSS),
     ),
 }
 
@@ -72,16 +88,17 @@ def run_recipe(name: str, options: argparse.Namespace) -> None:
     recipe = RECIPES[name]
     accelerator = Accelerator(mixed_precision="bf16")
     judge, base_folder = _judge_of(recipe, options)
-    pairs = training_pairs(recipe, options)
+    pairs = training_pairs(options)
     seed = options.seed
     model = LoraModel.from_folder(base_folder, recipe.lora, seed=seed)
     started = time.monotonic()
-    if recipe.stage_1_pairs:
-        texts = text_rows(judge, pairs, max_tokens=recipe.max_tokens, seed=seed)[: recipe.stage_1_pairs]
-        train_reward(model, texts, judge.label_ids, replace(recipe.stage_1, seed=seed), options.out / "stage_1", _print, accelerator)
-    obvious = _obvious_pairs(pairs, recipe, options)
-    rows = judged_rows(judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)[: recipe.num_pairs]
-    rows += judged_rows(judge, obvious, max_tokens=recipe.max_tokens)
+    texts = text_rows(judge, pairs, max_tokens=recipe.stage_1_max_tokens, seed=seed)[: recipe.stage_1_pairs]
+    train_reward(model, texts, judge.label_ids, replace(recipe.stage_1, seed=seed), options.out / "stage_1", _print, accelerator)
+    num_easy, num_all = recipe.num_obvious_pairs, recipe.num_obvious_pairs + recipe.num_mixed_pairs
+    made = make_obvious_pairs(pairs, read_gsm8k_train(options.data), 2 * num_all, seed)
+    easy = judged_rows(judge, made, max_tokens=recipe.max_tokens)[:num_all]
+    train_reward(model, easy[:num_easy], judge.label_ids, replace(recipe.obvious, seed=seed), options.out / "obvious", _print, accelerator)
+    rows = judged_rows(judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)[: recipe.num_pairs] + easy[num_easy:]
     train_reward(model, rows, judge.label_ids, replace(recipe.stage_2, seed=seed), options.out / "stage_2", _print, accelerator)
     if accelerator.is_main_process:
         model.save_adapter(options.out / "adapter", torch.bfloat16)
@@ -89,7 +106,7 @@ def run_recipe(name: str, options: argparse.Namespace) -> None:
         (options.out / "run.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
-def training_pairs(recipe: RewardRecipe, options: argparse.Namespace) -> list[PreferencePair]:
+def training_pairs(options: argparse.Namespace) -> list[PreferencePair]:
     """The training part of HH without anything that overlaps a test set, in random order."""
     if options.data is None:
         raise RecipeError("this recipe needs --data DIR, the folder of data sets (docs/rewards.md says what lies where)")
@@ -100,12 +117,6 @@ def training_pairs(recipe: RewardRecipe, options: argparse.Namespace) -> list[Pr
     pairs = without_overlap(parts["train"], held_out)
     random.Random(options.seed).shuffle(pairs)
     return pairs
-
-
-def _obvious_pairs(pairs: list[PreferencePair], recipe: RewardRecipe, options: argparse.Namespace) -> list[PreferencePair]:
-    if not recipe.num_obvious_pairs:
-        return []
-    return make_obvious_pairs(pairs, read_gsm8k_train(options.data), recipe.num_obvious_pairs, options.seed)
 
 
 def _judge_of(recipe: RewardRecipe, options: argparse.Namespace) -> tuple[Judge, Path]:
