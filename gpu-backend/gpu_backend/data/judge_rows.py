@@ -78,15 +78,10 @@ def step_indices(num_rows: int, rows_per_step: int, num_epochs: int, seed: int) 
     return steps
 
 
-def microbatches(rows: Sequence[RowT], max_tokens: int) -> list[list[RowT]]:
-    """Rows of similar length together, none of the groups above `max_tokens` with its padding, unless it has one row only."""
-    groups: list[list[RowT]] = []
-    for row in sorted(rows, key=lambda one: one.length, reverse=True):
-        if groups and (len(groups[-1]) + 1) * groups[-1][0].length <= max_tokens:
-            groups[-1].append(row)
-        else:
-            groups.append([row])
-    return groups
+def microbatches(rows: Sequence[RowT], num_rows: int) -> list[list[RowT]]:
+    """Groups of so many rows of similar length, the last one with what is left."""
+    ordered = sorted(rows, key=lambda row: row.length, reverse=True)
+    return [ordered[first : first + num_rows] for first in range(0, len(ordered), num_rows)]
 
 
 def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:

@@ -28,13 +28,13 @@ from gpu_backend.train.lora_model import LoraModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardTraining:
-    """Settings of one stage. A step takes `rows_per_step` pairs; `tokens_per_microbatch` bounds memory only, it changes no gradient but by rounding."""
+    """Settings of one stage. A step takes `rows_per_step` pairs; `rows_per_microbatch` bounds memory only, it changes no gradient but by rounding."""
 
     learning_rate: float
     rows_per_step: int
     num_epochs: int = 1
     warmup_share: float = 0.05
-    tokens_per_microbatch: int = 4096
+    rows_per_microbatch: int = 4
     max_grad_norm: float = 1.0
     loss: GenerativeRewardLossConfig = field(default_factory=GenerativeRewardLossConfig)
     checkpoint_every: int = 25
@@ -104,14 +104,14 @@ def learning_rate_at(step: int, num_steps: int, training: RewardTraining) -> flo
 
 
 @torch.no_grad()
-def judge_rows(model: LoraModel, rows: Sequence[JudgedRow], label_ids: tuple[int, int], tokens_per_microbatch: int = 4096) -> Tensor:
+def judge_rows(model: LoraModel, rows: Sequence[JudgedRow], label_ids: tuple[int, int], rows_per_microbatch: int = 4) -> Tensor:
     """Label logits of every row in both orders, as served: (P, 2, 2) in float32; column 0 is the better answer in slot A."""
     model.eval()
     weights = next(model.parameters())
     indices = {id(row): index for index, row in enumerate(rows)}
     logits_P22 = torch.empty(len(rows), 2, 2)
     with torch.autocast(weights.device.type, torch.bfloat16, enabled=weights.dtype is torch.bfloat16):
-        for group in microbatches(rows, tokens_per_microbatch // 2):
+        for group in microbatches(rows, rows_per_microbatch):
             logits_P22[[indices[id(row)] for row in group]] = _label_logits(model, group, label_ids).cpu()
     model.train()
     return logits_P22
@@ -129,8 +129,7 @@ def _run_step(
 ) -> dict[str, float]:
     """Gradients of the mean over rows, gathered over microbatches. -> metrics, averaged the same way."""
     totals: dict[str, float] = {}
-    width = 2 if isinstance(rows[0], JudgedRow) else 1
-    groups = microbatches(rows, training.tokens_per_microbatch // width)
+    groups = microbatches(rows, training.rows_per_microbatch)
     for number, group in enumerate(groups):
         is_last = number + 1 == len(groups)
         with nullcontext() if is_last else accelerator.no_sync(model):
@@ -159,9 +158,12 @@ def _text_loss(model: torch.nn.Module, group: Sequence[TextRow]) -> LossOutput:
 
 
 def _padded(model: torch.nn.Module, prompts: Sequence[tuple[int, ...]]) -> Tensor:
-    """(B, T) on the model's device, filled up at the right with token 0, which no chosen position sees."""
-    longest = max(map(len, prompts))
-    return torch.tensor([[*prompt, *[0] * (longest - len(prompt))] for prompt in prompts], device=next(model.parameters()).device)
+    """(B, T) on the model's device, filled up at the right with token 0, which no chosen position sees.
+
+    T is a multiple of 32: a product of a new shape costs the CPU's library a second or more to prepare, in all layers together.
+    """
+    width = -(-max(map(len, prompts)) // 32) * 32
+    return torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=next(model.parameters()).device)
 
 
 def _inner(optimizer: Any) -> torch.optim.Optimizer:
