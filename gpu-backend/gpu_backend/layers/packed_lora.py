@@ -37,7 +37,7 @@ class PackedAdapter:
 
     @property
     def num_bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self._tensors)
+        return ctypes.sizeof(self._table) + sum(tensor.nbytes for tensor in self._tensors)
 
     def _pack(self, part: LowRank | None, width: int) -> structs.LowRank:
         assert width % LANES == 0

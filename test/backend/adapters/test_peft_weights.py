@@ -150,4 +150,5 @@ def test_packed_for_the_c_operators_an_adapter_takes_what_its_ranks_take() -> No
     loaded = parse_adapter(content_of(tensors, r=16, rank_pattern={"k_proj": 3}), model, CPU, is_packed=True)
     assert isinstance(loaded, PackedAdapter) and loaded.max_rank == 16
     shapes = {part: shape for part, shape in projection_shapes(model).items() if part != "up_proj"}
-    assert loaded.num_bytes == 3 * 2 * sum(16 * inputs + (4 if part == "k_proj" else 16) * outputs for part, (outputs, inputs) in shapes.items())
+    numbers = sum(16 * inputs + (4 if part == "k_proj" else 16) * outputs for part, (outputs, inputs) in shapes.items())
+    assert loaded.num_bytes == 3 * (2 * numbers + 7 * 32)

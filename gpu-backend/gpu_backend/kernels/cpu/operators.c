@@ -1,4 +1,4 @@
-// The operators one by one, for callers that put something between them; layers.c runs the same phases in one go.
+// The operators one by one, for what lies outside the layers and for the twin of layers.c, which runs the same phases in one go.
 #include "phases.h"
 
 typedef struct {
