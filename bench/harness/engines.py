@@ -42,10 +42,10 @@ class Bench:
         return int(self.registry.get_sample_value("attune_generated_tokens_total", {"model": self.engine.name}) or 0)
 
 
-def load(config: EngineConfig | None = None, *, ends_early: bool = False) -> Bench:
+def load(config: EngineConfig | None = None, *, ends_early: bool = False, adapters_dir: Path | None = None) -> Bench:
     """Unless `ends_early`, answers have exactly the length they ask for: the model's end token is a token like any other."""
     registry = CollectorRegistry()
-    served = load_served_model(load_catalog()[0], models_dir(), config or EngineConfig(), EngineMetrics(registry))
+    served = load_served_model(load_catalog()[0], models_dir(), config or EngineConfig(), EngineMetrics(registry), adapters_dir)
     if not ends_early:
         served.engine._end_token_ids = frozenset()
     return Bench(served, registry)

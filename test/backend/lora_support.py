@@ -13,15 +13,15 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from gpu_backend.adapters.content import CONFIG, WEIGHTS, AdapterContent
-from gpu_backend.adapters.peft_weights import load_adapter, projection_shapes
+from gpu_backend.adapters.peft_weights import projection_shapes
 from gpu_backend.config import EngineConfig
-from gpu_backend.engine.adapter_store import AdapterStore
 from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
-from gpu_backend.layers.lora import PROJECTIONS
+from gpu_backend.layers.low_rank import PROJECTIONS
 from gpu_backend.models.causal_lm.config import CausalLMConfig
 from gpu_backend.models.causal_lm.model import CausalLM
+from gpu_backend.server.served_model import open_adapters
 from support import byte_tokenizer
 
 ALL = tuple(name for names in PROJECTIONS.values() for name in names)
@@ -85,5 +85,4 @@ def engine_with_adapters(model: CausalLM, root: Path, **limits: Any) -> Engine:
     """As `support.tiny_engine`, with a store over `root`."""
     config = EngineConfig(**{"max_num_sequences": 4, "max_tokens_per_step": 16, "kv_block_size": 4, "kv_cache_tokens": 256, **limits})
     metrics = EngineMetrics(CollectorRegistry())
-    adapters = AdapterStore(lambda adapter_id: load_adapter(root, adapter_id, model.config, model.device), config.adapter_cache_bytes, metrics, "tiny")
-    return Engine("tiny", ModelRunner(model, config, adapters), byte_tokenizer(), config, (), metrics)
+    return Engine("tiny", ModelRunner(model, config, open_adapters("tiny", model, root, config, metrics)), byte_tokenizer(), config, (), metrics)

@@ -14,7 +14,10 @@ from torch import Tensor
 from gpu_backend.adapters.content import WEIGHTS, AdapterContent, read_content
 from gpu_backend.adapters.peft_config import LoraConfig, parse_lora_config
 from gpu_backend.core import AdapterError
-from gpu_backend.layers.lora import PROJECTIONS, FusedUpdate, LoraAdapter, LowRank, Site, fuse
+from gpu_backend.layers.lora import LoraAdapter
+from gpu_backend.layers.low_rank import PROJECTIONS, LowRank
+from gpu_backend.layers.packed_lora import PackedAdapter
+from gpu_backend.layers.torch_lora import TorchAdapter, fuse
 from gpu_backend.models.causal_lm.config import CausalLMConfig
 
 _MAX_HEADER_BYTES = 1024 * 1024
@@ -25,23 +28,26 @@ _NAME = re.compile(rf"base_model\.model\.(model\.layers\.(0|[1-9][0-9]{{0,3}})\.
 _Key = tuple[int, str, str]
 
 
-def load_adapter(root: Path, adapter_id: str, model: CausalLMConfig, device: torch.device) -> LoraAdapter:
-    """Read, check and lay out. Raises AdapterNotFoundError, or AdapterError with what is wrong."""
-    return parse_adapter(read_content(root, adapter_id), model, device)
+def load_adapter(root: Path, adapter_id: str, model: CausalLMConfig, device: torch.device, *, is_packed: bool) -> LoraAdapter:
+    """Read, check and lay out, packed for the C operators or for torch's. Raises AdapterNotFoundError, or AdapterError with what is wrong."""
+    return parse_adapter(read_content(root, adapter_id), model, device, is_packed=is_packed)
 
 
-def parse_adapter(content: AdapterContent, model: CausalLMConfig, device: torch.device) -> LoraAdapter:
+def parse_adapter(content: AdapterContent, model: CausalLMConfig, device: torch.device, *, is_packed: bool) -> LoraAdapter:
     """Raises AdapterError unless every tensor has a place in this model, the right shape, a known number type and finite numbers."""
     config = parse_lora_config(content.config)
     tensors, modules = _named(_read_tensors(content.weights), model)
     shapes = projection_shapes(model)
     parts = {(layer, name): _low_rank(tensors, layer, name, module, config, shapes[name]) for (layer, name), module in modules.items()}
-    updates: dict[tuple[int, Site], FusedUpdate] = {}
-    for site, names in PROJECTIONS.items():
-        for layer in sorted({layer for layer, name in parts if name in names}):
-            widths, num_inputs = [shapes[name][0] for name in names], shapes[names[0]][1]
-            updates[layer, site] = fuse([parts.get((layer, name)) for name in names], widths, num_inputs, device)
-    return LoraAdapter(updates)
+    if is_packed:
+        return PackedAdapter(parts, {name: num_outputs for name, (num_outputs, _) in shapes.items()}, model.num_layers)
+    return TorchAdapter(
+        {
+            (layer, site): fuse([parts.get((layer, name)) for name in names], [shapes[name][0] for name in names], shapes[names[0]][1], device)
+            for site, names in PROJECTIONS.items()
+            for layer in sorted({layer for layer, name in parts if name in names})
+        }
+    )
 
 
 def projection_shapes(model: CausalLMConfig) -> dict[str, tuple[int, int]]:
@@ -87,6 +93,6 @@ def _low_rank(tensors: Mapping[_Key, Tensor], layer: int, name: str, module: str
             raise AdapterError(f"{module}.lora_{letter} has numbers of type {tensor.dtype}; float32, float16 and bfloat16 are supported")
         if tuple(tensor.shape) != expected:
             raise AdapterError(f"{module}.lora_{letter} has shape {tuple(tensor.shape)}; with rank {rank} this model takes {expected}")
-        if not (tensor.float() * (scale if letter == "B" else 1)).isfinite().all():
+        if not (tensor.float() * (scale if letter == "B" else 1)).bfloat16().isfinite().all():
             raise AdapterError(f"{module}.lora_{letter} has numbers that are not finite")
     return LowRank(a_RI, b_OR, scale)

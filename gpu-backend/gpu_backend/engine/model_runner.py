@@ -15,7 +15,7 @@ from gpu_backend.engine.scheduler import Plan
 from gpu_backend.engine.sequence import Sequence
 from gpu_backend.layers.batch import ForwardBatch, PromptSpan, SourceSpan
 from gpu_backend.layers.conditioning import EncoderSource, KVPrefix
-from gpu_backend.layers.lora import BatchAdapters, LoraAdapter
+from gpu_backend.layers.lora import BatchAdapters, LoraAdapter, batch_adapters
 from gpu_backend.models.interface import Decoder, EncoderDecoder
 
 
@@ -103,10 +103,10 @@ class ModelRunner:
             decode_lengths_B=lengths_B,
             spans=tuple(spans),
             sources=tuple(sources),
-            adapters=self._adapters_of(stretches),
+            adapters=self._adapters_of(stretches, len(token_ids)),
         )
 
-    def _adapters_of(self, stretches: list[Stretch]) -> BatchAdapters | None:
+    def _adapters_of(self, stretches: list[Stretch], num_rows: int) -> BatchAdapters | None:
         """Which rows of the flat batch have which adapter; every adapter in a plan is pinned."""
         rows_of: dict[LoraAdapter, list[int]] = {}
         for stretch in stretches:
@@ -114,7 +114,7 @@ class ModelRunner:
             if adapter_id is not None:
                 assert self.adapters is not None
                 rows_of.setdefault(self.adapters.get(adapter_id), []).extend(range(stretch.start, stretch.stop))
-        return BatchAdapters(rows_of, self.model.device) if rows_of else None
+        return batch_adapters(rows_of, num_rows, self.model.device) if rows_of else None
 
     def _slots(self, sequence: Sequence, positions: range) -> list[int]:
         return [sequence.blocks[at // self._block_size] * self._block_size + at % self._block_size for at in positions]

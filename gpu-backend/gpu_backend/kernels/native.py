@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,11 +24,11 @@ _POINTER, _LONG, _FLOAT = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
 _SIGNATURES = {
     "attune_set_threads": (_POINTER, ctypes.c_int),
     "attune_norm": (*[_POINTER] * 3, _LONG, _LONG, _FLOAT),
-    "attune_multiply": (*[_POINTER] * 4, _LONG),
+    "attune_multiply": (*[_POINTER] * 6, _LONG, _LONG, _LONG),
     "attune_look_up": (*[_POINTER] * 3, _LONG),
     "attune_gate": (_POINTER, _POINTER, _LONG, _LONG),
     "attune_attend": (_POINTER,) * 8,
-    "attune_run_layers": (*[_POINTER] * 5, _LONG, _LONG, _POINTER),
+    "attune_run_layers": (*[_POINTER] * 6, _LONG, _LONG, _POINTER),
 }
 
 
@@ -86,12 +87,14 @@ class NativeKernels:
         self._library.attune_norm(out.data_ptr(), x.data_ptr(), weight.data_ptr(), x.numel() // x.shape[-1], x.shape[-1], eps)
         return out
 
-    def multiply(self, x_NI: Tensor, matrix: PackedMatrix) -> Tensor:
-        """A bfloat16 x times the matrix, plus its bias: -> (N, O) in float32."""
+    def multiply(self, x_NI: Tensor, matrix: PackedMatrix, adapters: structs.Adapters | None = None, updates: range = range(0)) -> Tensor:
+        """A bfloat16 x times the matrix, plus its bias, and those of the rows' adapters' updates: -> (N, O) in float32."""
         num_rows = x_NI.shape[0]
         assert x_NI.shape[1] == matrix.num_inputs and x_NI.is_contiguous() and x_NI.dtype == torch.bfloat16
         out, sums = torch.empty((num_rows, matrix.num_outputs), dtype=torch.float32), _sums_of(x_NI)
-        self._library.attune_multiply(out.data_ptr(), x_NI.data_ptr(), sums.data_ptr(), ctypes.byref(matrix.struct), num_rows)
+        reduced = torch.empty((num_rows, len(updates) * (adapters.max_rank if adapters else 0)), dtype=torch.bfloat16)
+        pointers = (out.data_ptr(), x_NI.data_ptr(), sums.data_ptr(), ctypes.byref(matrix.struct), _reference(adapters), reduced.data_ptr())
+        self._library.attune_multiply(*pointers, updates.start, len(updates), num_rows)
         return out
 
     def look_up(self, rows_N: Tensor, matrix: PackedMatrix) -> Tensor:
@@ -116,10 +119,18 @@ class NativeKernels:
         return out
 
     def run_layers(
-        self, x: Tensor, decoder: structs.Decoder, pools: ctypes.Array[ctypes.c_void_p], rows: PagedRows, shape: structs.HeadShape, start: int, stop: int
+        self,
+        x: Tensor,
+        decoder: structs.Decoder,
+        pools: ctypes.Array[ctypes.c_void_p],
+        rows: PagedRows,
+        shape: structs.HeadShape,
+        adapters: structs.Adapters | None,
+        start: int,
+        stop: int,
     ) -> None:
         """Decoder layers start..stop-1 of the float32 residual stream x (N, hidden), in place."""
-        fixed = (ctypes.byref(decoder), pools, ctypes.byref(rows.struct), ctypes.byref(shape), start, stop)
+        fixed = (ctypes.byref(decoder), pools, ctypes.byref(rows.struct), ctypes.byref(shape), _reference(adapters), start, stop)
         scratch = torch.empty(self._library.attune_run_layers(None, *fixed, None), dtype=torch.uint8)
         self._library.attune_run_layers(x.data_ptr(), *fixed, scratch.data_ptr())
 
@@ -131,6 +142,10 @@ def _sums_of(x_NI: Tensor) -> Tensor:
 
 def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
+
+
+def _reference(adapters: structs.Adapters | None) -> Any:
+    return None if adapters is None else ctypes.byref(adapters)
 
 
 def load_native(folder: Path) -> NativeKernels | None:

@@ -25,6 +25,12 @@ def pack_bfloat16(weight_OI: Tensor) -> Tensor:
     return _pairs(weight_OI.to(torch.bfloat16).contiguous()).view(torch.uint8).flatten(2)
 
 
+def pack_pairs(weight_OR: Tensor) -> Tensor:
+    """The B of a low-rank update in bfloat16, as `cpu/low_rank.h` reads it: (O, R) -> (O/16, pairs of R, 64 bytes); O is a multiple of 16."""
+    padded = functional.pad(weight_OR.to(torch.bfloat16), (0, weight_OR.shape[1] % 2))
+    return padded.view(-1, LANES, padded.shape[1] // 2, 2).transpose(1, 2).contiguous().view(torch.uint8).flatten(2)
+
+
 def pack_int8(weight_OI: Tensor) -> Tensor:
     """Any weight, rounded to 8 bits with one scale for 32 inputs: the kind q8_0."""
     blocks_OKB = weight_OI.float().reshape(weight_OI.shape[0], -1, BLOCK)

@@ -22,6 +22,14 @@ class Rotation(ctypes.Structure):
     _fields_ = (*((name, c_void_p) for name in ("cos", "sin", "q_norm", "k_norm")), ("eps", c_float))
 
 
+class LowRank(ctypes.Structure):
+    _fields_ = (("a", c_void_p), ("b", c_void_p), ("num_outputs", c_int64), ("rank", c_int64))
+
+
+class Adapters(ctypes.Structure):
+    _fields_ = (("rows", c_void_p), ("max_rank", c_int64))
+
+
 class Layer(ctypes.Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("attention_norm", "q_norm", "k_norm", "mlp_norm")),

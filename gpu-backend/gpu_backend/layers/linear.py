@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gpu_backend.kernels import structs
 from gpu_backend.kernels.native import NativeKernels, PackedMatrix
 
 # Seen on AVX-512: this hint is as fast as any other at every batch from 1 to 512.
@@ -50,8 +51,9 @@ class PackedLinear(nn.Module):
         """Rows of the weight in float32: what an embedding tied to this head looks up."""
         return self._native.look_up(rows_N, self.matrix)
 
-    def forward(self, x_NI: Tensor) -> Tensor:
-        return self._native.multiply(x_NI, self.matrix)
+    def forward(self, x_NI: Tensor, adapters: structs.Adapters | None = None, updates: range = range(0)) -> Tensor:
+        """With `adapters`, these of the updates of each row's adapter are added."""
+        return self._native.multiply(x_NI, self.matrix, adapters, updates)
 
 
 AnyLinear = Linear | PackedLinear

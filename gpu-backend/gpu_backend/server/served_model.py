@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -106,7 +107,8 @@ def find_tool_call_tokens(spec: ModelSpec, tokenizer: Tokenizer, template: ChatT
 
 def open_adapters(name: str, model: CausalLM, adapters_dir: Path, config: EngineConfig, metrics: EngineMetrics) -> AdapterStore[LoraAdapter]:
     """Adapters of this model, loaded from `adapters_dir` when they are first used."""
-    return AdapterStore(lambda adapter_id: load_adapter(adapters_dir, adapter_id, model.config, model.device), config.adapter_cache_bytes, metrics, name)
+    load = partial(load_adapter, adapters_dir, model=model.config, device=model.device, is_packed=model.fused is not None)
+    return AdapterStore(load, config.adapter_cache_bytes, metrics, name)
 
 
 def warm_up(engine: Engine) -> None:

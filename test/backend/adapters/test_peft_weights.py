@@ -13,10 +13,11 @@ from torch import Tensor
 
 from gpu_backend.adapters import peft_weights
 from gpu_backend.adapters.content import AdapterContent
-from gpu_backend.adapters.peft_weights import load_adapter, parse_adapter
+from gpu_backend.adapters.peft_weights import load_adapter, parse_adapter, projection_shapes
 from gpu_backend.core import AdapterError
-from gpu_backend.layers.lora import LoraAdapter
-from lora_support import content_of, random_adapter, store_content, tensors_of
+from gpu_backend.layers.packed_lora import PackedAdapter
+from gpu_backend.layers.torch_lora import TorchAdapter
+from lora_support import ALL, content_of, random_adapter, store_content, tensors_of
 from support import tiny_model
 
 MODEL = tiny_model().config
@@ -24,8 +25,10 @@ CPU = torch.device("cpu")
 Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
 
 
-def parse(content: AdapterContent) -> LoraAdapter:
-    return parse_adapter(content, MODEL, CPU)
+def parse(content: AdapterContent) -> TorchAdapter:
+    loaded = parse_adapter(content, MODEL, CPU, is_packed=False)
+    assert isinstance(loaded, TorchAdapter)
+    return loaded
 
 
 def test_parts_go_to_their_columns_and_the_rest_is_zero() -> None:
@@ -131,8 +134,21 @@ def test_a_large_header_is_refused_unread() -> None:
 
 def test_an_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
     adapter_id = random_adapter(tmp_path, MODEL)
-    load_adapter(tmp_path, adapter_id, MODEL, CPU)
+    load_adapter(tmp_path, adapter_id, MODEL, CPU, is_packed=False)
     with pytest.raises(AdapterError, match="shape"):
-        load_adapter(tmp_path, adapter_id, tiny_model(hidden_size=64).config, CPU)
+        load_adapter(tmp_path, adapter_id, tiny_model(hidden_size=64).config, CPU, is_packed=False)
     with pytest.raises(AdapterError, match="no place"):
-        load_adapter(tmp_path, store_content(tmp_path, content_of(tensors_of(MODEL, layers=(2,)))), tiny_model(num_hidden_layers=2).config, CPU)
+        of_layer_2 = store_content(tmp_path, content_of(tensors_of(MODEL, layers=(2,))))
+        load_adapter(tmp_path, of_layer_2, tiny_model(num_hidden_layers=2).config, CPU, is_packed=False)
+
+
+def test_packed_for_the_c_operators_an_adapter_takes_what_its_ranks_take() -> None:
+    """Rank 16 everywhere but in k_proj (3 ranks: A has a strip of 16, B two pairs) and up_proj, which has no update."""
+    model = tiny_model(head_dim=32, hidden_size=64, intermediate_size=96).config
+    ranks = {**dict.fromkeys(ALL, 16), "k_proj": 3}
+    tensors = {name: tensor for part in ALL if part != "up_proj" for name, tensor in tensors_of(model, names=(part,), rank=ranks[part]).items()}
+    loaded = parse_adapter(content_of(tensors, r=16, rank_pattern={"k_proj": 3}), model, CPU, is_packed=True)
+    assert isinstance(loaded, PackedAdapter) and loaded.max_rank == 16
+    shapes = {part: shape for part, shape in projection_shapes(model).items() if part != "up_proj"}
+    numbers = sum(16 * inputs + (4 if part == "k_proj" else 16) * outputs for part, (outputs, inputs) in shapes.items())
+    assert loaded.num_bytes == 3 * (2 * numbers + 7 * 32)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from gpu_backend.kernels.packing import KINDS, pack_bfloat16, pack_int8, pack_q4_1, pack_q8_0, unpack
+from gpu_backend.kernels.packing import KINDS, pack_bfloat16, pack_int8, pack_pairs, pack_q4_1, pack_q8_0, unpack
 from gpu_backend.models.causal_lm.weights import PACKED_FILE
 
 
@@ -33,6 +33,16 @@ def test_q8_0_by_hand() -> None:
 def test_bfloat16_comes_back_as_it_was(num_outputs: int) -> None:
     weight = torch.randn(num_outputs, 96, generator=torch.Generator().manual_seed(0)).bfloat16()
     assert torch.equal(unpack(pack_bfloat16(weight), num_outputs), weight.float())
+
+
+def test_pairs_by_hand() -> None:
+    """Output 16 s + i has 100 s + 4 i + j at rank j; of three ranks the last one gets a zero beside it."""
+    weight = torch.tensor([[100.0 * strip + 4 * lane + rank for rank in range(3)] for strip in range(2) for lane in range(16)])
+    pairs = pack_pairs(weight).view(torch.bfloat16).float().view(2, 2, 16, 2)
+    for strip in range(2):
+        for lane in range(16):
+            first = 100.0 * strip + 4 * lane
+            assert pairs[strip, :, lane].tolist() == [[first, first + 1], [first + 2, 0.0]]
 
 
 def test_int8_is_off_by_half_a_step_at_most_and_survives_zeros() -> None:

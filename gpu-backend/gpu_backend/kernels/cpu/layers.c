@@ -1,7 +1,7 @@
 // A stretch of decoder layers in one call: the threads are woken once, and meet between phases instead of going to sleep.
 #include "phases.h"
 
-enum { NUM_PHASES = 8 };
+enum { NUM_PHASES = 12 };
 
 typedef struct {
     const bf16 *attention_norm, *q_norm, *k_norm, *mlp_norm;
@@ -23,6 +23,8 @@ typedef struct {
     bf16 *const *pools;
     const Batch *batch;
     const HeadShape *shape;
+    const Adapters *adapters;
+    bf16 *reduced;
     long start, stop;
 } LayersJob;
 
@@ -33,14 +35,21 @@ static void layers_work(void *data, Member *member) {
     for (long index = job->start; index < job->stop; index++) {
         const Layer *layer = decoder->layers + index;
         const Rotation rotation = {decoder->cos, decoder->sin, layer->q_norm, layer->k_norm, decoder->eps};
+        const long first = index * NUM_PROJECTIONS;
+        const Updates q_k_v = {job->adapters, job->reduced, first + Q_K_V, 3}, output = {job->adapters, job->reduced, first + OUTPUT, 1};
+        const Updates gate_up = {job->adapters, job->reduced, first + GATE_UP, 2}, down = {job->adapters, job->reduced, first + DOWN, 1};
         phase_norm(member, &job->normed, job->x, layer->attention_norm, decoder->eps, num_rows);
-        phase_multiply(member, job->qkv, &job->normed, &layer->qkv, num_rows, 0);
+        phase_reduce(member, &q_k_v, &job->normed, num_rows);
+        phase_multiply(member, job->qkv, &job->normed, &layer->qkv, &q_k_v, num_rows, 0);
         phase_rotate(member, job->queries, job->pools[index], job->qkv, &rotation, job->batch, job->shape);
         phase_attend(member, &job->mixed, job->queries, job->pools[index], job->batch, job->shape);
-        phase_multiply(member, job->x, &job->mixed, &layer->output, num_rows, 1);
+        phase_reduce(member, &output, &job->mixed, num_rows);
+        phase_multiply(member, job->x, &job->mixed, &layer->output, &output, num_rows, 1);
         phase_norm(member, &job->normed, job->x, layer->mlp_norm, decoder->eps, num_rows);
-        phase_gate_up(member, &job->activations, &job->normed, &layer->gate_up, num_rows);
-        phase_multiply(member, job->x, &job->activations, &layer->down, num_rows, 1);
+        phase_reduce(member, &gate_up, &job->normed, num_rows);
+        phase_gate_up(member, &job->activations, &job->normed, &layer->gate_up, &gate_up, num_rows);
+        phase_reduce(member, &down, &job->activations, num_rows);
+        phase_multiply(member, job->x, &job->activations, &layer->down, &down, num_rows, 1);
     }
 }
 
@@ -55,17 +64,19 @@ INLINE Rows carve_rows(uint8_t **scratch, long num_rows, long size) {
     return rows;
 }
 
-// Layers start..stop-1 of the float32 residual stream x (num_rows, hidden_size), in place. Without x: -> the bytes of scratch that it takes.
-long attune_run_layers(float *x, const Decoder *decoder, bf16 *const *pools, const Batch *batch, const HeadShape *shape, long start, long stop,
-                       uint8_t *scratch) {
+// Layers start..stop-1 of the float32 residual stream x (num_rows, hidden_size), in place; `adapters` is NULL where no row has one. Without x: -> the
+// bytes of scratch that it takes.
+long attune_run_layers(float *x, const Decoder *decoder, bf16 *const *pools, const Batch *batch, const HeadShape *shape, const Adapters *adapters,
+                       long start, long stop, uint8_t *scratch) {
     uint8_t *const base = scratch;
     const long rows = batch->num_rows, width = shape->num_heads * shape->head_dim, kv_width = shape->num_kv_heads * shape->head_dim;
-    LayersJob job = {.x = x, .decoder = decoder, .pools = pools, .batch = batch, .shape = shape, .start = start, .stop = stop};
+    LayersJob job = {.x = x, .decoder = decoder, .pools = pools, .batch = batch, .shape = shape, .adapters = adapters, .start = start, .stop = stop};
     job.qkv = carve(&scratch, rows * (width + 2 * kv_width) * (long)sizeof(float));
     job.queries = carve(&scratch, rows * width * (long)sizeof(bf16));
     job.normed = carve_rows(&scratch, rows, decoder->hidden_size);
     job.mixed = carve_rows(&scratch, rows, width);
     job.activations = carve_rows(&scratch, rows, decoder->intermediate_size);
+    if (adapters) job.reduced = carve(&scratch, rows * 3 * adapters->max_rank * (long)sizeof(bf16));
     if (x) run_team(layers_work, &job, NUM_PHASES * (stop - start), rows * decoder->hidden_size * decoder->intermediate_size * (stop - start));
     return scratch - base;
 }

@@ -1,4 +1,4 @@
-// The operators one by one, for callers that put something between them; layers.c runs the same phases in one go.
+// The operators one by one, for what lies outside the layers and for the twin of layers.c, which runs the same phases in one go.
 #include "phases.h"
 
 typedef struct {
@@ -24,6 +24,7 @@ typedef struct {
     float *out;
     Rows x;
     const Matrix *matrix;
+    Updates updates;
     long num_rows;
 } MultiplyJob;
 
@@ -31,13 +32,16 @@ static void multiply_work(void *data, Member *member) {
     const MultiplyJob *job = data;
     for (long row, end; take(member, job->num_rows, 0, &row, &end);)
         for (; row < end; row++) sum_blocks(sums_of(&job->x, row), row_of(&job->x, row), job->x.size);
-    phase_multiply(member, job->out, &job->x, job->matrix, job->num_rows, 0);
+    phase_reduce(member, &job->updates, &job->x, job->num_rows);
+    phase_multiply(member, job->out, &job->x, job->matrix, &job->updates, job->num_rows, 0);
 }
 
-// out (num_rows, num_outputs) in float32; `sums` is room for num_rows * num_inputs / 32 numbers.
-void attune_multiply(float *out, bf16 *x, float *sums, const Matrix *matrix, long num_rows) {
-    MultiplyJob job = {out, {x, sums, matrix->num_inputs}, matrix, num_rows};
-    run_team(multiply_work, &job, 2, num_rows * matrix->num_inputs * matrix->num_outputs);
+// out (num_rows, num_outputs) in float32; `sums` is room for num_rows * num_inputs / 32 numbers. With adapters, updates first..first+num_projections-1 of
+// each are those of this matrix, and `reduced` is room for num_rows * num_projections * max_rank numbers.
+void attune_multiply(float *out, bf16 *x, float *sums, const Matrix *matrix, const Adapters *adapters, bf16 *reduced, long first, long num_projections,
+                     long num_rows) {
+    MultiplyJob job = {out, {x, sums, matrix->num_inputs}, matrix, {adapters, reduced, first, num_projections}, num_rows};
+    run_team(multiply_work, &job, 3, num_rows * matrix->num_inputs * matrix->num_outputs);
 }
 
 typedef struct {

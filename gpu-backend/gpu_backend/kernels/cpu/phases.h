@@ -3,7 +3,7 @@
 
 #include "attention.h"
 #include "elementwise.h"
-#include "matmul.h"
+#include "low_rank.h"
 #include "team.h"
 
 // Rows that are worked on while a strip's weights and they themselves stay in the second cache.
@@ -27,8 +27,25 @@ INLINE void phase_norm(Member *member, const Rows *out, const float *x, const bf
         }
 }
 
+// A x of every row that has an adapter, where any has one: goes before the product that it is added to.
+INLINE void phase_reduce(Member *member, const Updates *updates, const Rows *x, long num_rows) {
+    if (!updates->adapters) return;
+    const long tiles = (num_rows + TILE_ROWS - 1) / TILE_ROWS;
+    for (long item, end; take(member, tiles * updates->num_projections, 0, &item, &end);)
+        for (; item < end; item++) {
+            const long first = item % tiles * TILE_ROWS, last = first + TILE_ROWS < num_rows ? first + TILE_ROWS : num_rows;
+            reduce_rows(updates, item / tiles, row_of(x, first), sums_of(x, first), x->size, first, last);
+        }
+}
+
+// The 16 outputs of `strip` of rows row..row+rows-1, at most 8, with their updates.
+INLINE void multiply_tile(const Matrix *matrix, const Updates *updates, long strip, const Rows *x, long row, long rows, __m512 *totals) {
+    multiply_strip(matrix, strip, row_of(x, row), sums_of(x, row), rows, totals);
+    if (updates->adapters) add_updates(updates, strip, row, rows, totals);
+}
+
 // out (num_rows, num_outputs) in float32 = x times the matrix, or += where `adds`. The last strip may hold fewer outputs than lanes.
-INLINE void phase_multiply(Member *member, float *out, const Rows *x, const Matrix *matrix, long num_rows, const int adds) {
+INLINE void phase_multiply(Member *member, float *out, const Rows *x, const Matrix *matrix, const Updates *updates, long num_rows, const int adds) {
     const long strips = num_strips(matrix), items = strips * ((num_rows + ROW_BLOCK - 1) / ROW_BLOCK);
     for (long item, end; take(member, items, 0, &item, &end);)
         for (; item < end; item++) {
@@ -38,7 +55,7 @@ INLINE void phase_multiply(Member *member, float *out, const Rows *x, const Matr
             for (long row = first; row < last; row += TILE_ROWS) {
                 __m512 totals[TILE_ROWS];
                 const long rows = last - row < TILE_ROWS ? last - row : TILE_ROWS;
-                multiply_strip(matrix, strip, row_of(x, row), sums_of(x, row), rows, totals);
+                multiply_tile(matrix, updates, strip, x, row, rows, totals);
                 for (long r = 0; r < rows; r++) {
                     float *to = out + (row + r) * matrix->num_outputs + strip * LANES;
                     _mm512_mask_storeu_ps(to, lanes, adds ? _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, to), totals[r]) : totals[r]);
@@ -48,7 +65,7 @@ INLINE void phase_multiply(Member *member, float *out, const Rows *x, const Matr
 }
 
 // out = silu(x times the first half of the matrix) * (x times its second half), 32 outputs at a time.
-INLINE void phase_gate_up(Member *member, const Rows *out, const Rows *x, const Matrix *matrix, long num_rows) {
+INLINE void phase_gate_up(Member *member, const Rows *out, const Rows *x, const Matrix *matrix, const Updates *updates, long num_rows) {
     const long blocks = out->size / BLOCK, up = out->size / LANES, items = blocks * ((num_rows + ROW_BLOCK - 1) / ROW_BLOCK);
     for (long item, end; take(member, items, 0, &item, &end);)
         for (; item < end; item++) {
@@ -57,8 +74,8 @@ INLINE void phase_gate_up(Member *member, const Rows *out, const Rows *x, const 
                 const long rows = last - row < TILE_ROWS ? last - row : TILE_ROWS;
                 for (long strip = 2 * block; strip < 2 * block + 2; strip++) {
                     __m512 gates[TILE_ROWS], ups[TILE_ROWS];
-                    multiply_strip(matrix, strip, row_of(x, row), sums_of(x, row), rows, gates);
-                    multiply_strip(matrix, up + strip, row_of(x, row), sums_of(x, row), rows, ups);
+                    multiply_tile(matrix, updates, strip, x, row, rows, gates);
+                    multiply_tile(matrix, updates, up + strip, x, row, rows, ups);
                     for (long r = 0; r < rows; r++) narrow16(out->values + (row + r) * out->size + strip * LANES, gated(gates[r], ups[r]));
                 }
                 for (long r = 0; r < rows; r++) sum_blocks(sums_of(out, row + r) + block, row_of(out, row + r) + block * BLOCK, BLOCK);

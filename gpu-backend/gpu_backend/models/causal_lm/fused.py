@@ -12,6 +12,7 @@ from gpu_backend.kernels.native import NativeKernels
 from gpu_backend.layers.batch import ForwardBatch
 from gpu_backend.layers.kv_cache import PagedKVCache
 from gpu_backend.layers.linear import AnyLinear, PackedLinear
+from gpu_backend.layers.packed_lora import PackedBatchAdapters
 from gpu_backend.layers.rope import RotaryTable
 
 if TYPE_CHECKING:
@@ -33,8 +34,10 @@ class FusedLayers:
 
     def __call__(self, x: Tensor, start: int, stop: int, cache: PagedKVCache, batch: ForwardBatch) -> Tensor:
         """Layers start..stop-1 of the residual stream: (N, hidden) -> (N, hidden), both float32."""
+        assert batch.adapters is None or isinstance(batch.adapters, PackedBatchAdapters)
+        adapters = None if batch.adapters is None else batch.adapters.struct
         out = x.clone()
-        self._native.run_layers(out, self._decoder, cache.pointers, batch.paged_rows, cache.head_shape(self._num_heads), start, stop)
+        self._native.run_layers(out, self._decoder, cache.pointers, batch.paged_rows, cache.head_shape(self._num_heads), adapters, start, stop)
         return out
 
 

@@ -95,7 +95,7 @@ class CausalLM(nn.Module):
 
     def run_layers(self, x: Tensor, start: int, stop: int, cache: PagedKVCache, batch: ForwardBatch) -> Tensor:
         """Layers start..stop-1 of the residual stream: (N, hidden) -> (N, hidden)."""
-        if self.fused is not None and batch.adapters is None:
+        if self.fused is not None:
             return self.fused(x, start, stop, cache, batch)
         for index in range(start, stop):
             x = self.blocks[index](x, cache, index, batch)

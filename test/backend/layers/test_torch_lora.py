@@ -1,4 +1,4 @@
-"""Low-rank updates by hand, against a plain double-precision twin, and bit for bit the same whatever else is in the batch."""
+"""Low-rank updates with torch's operators: by hand, against a plain double-precision twin, and bit for bit the same whatever else is in the batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpu_backend.layers.lora import SLICE_RANKS, BatchAdapters, LoraAdapter, LowRank, fuse
+from gpu_backend.layers.low_rank import LowRank
+from gpu_backend.layers.torch_lora import SLICE_RANKS, TorchAdapter, TorchBatchAdapters, fuse
 
 CPU = torch.device("cpu")
 IN, WIDTHS = 96, (64, 32, 32)
@@ -20,14 +21,14 @@ def low_rank(rank: int, width: int, seed: int, num_inputs: int = IN) -> LowRank:
     return LowRank(random(rank, num_inputs, seed=seed), random(width, rank, seed=seed + 1), 0.5)
 
 
-def adapter(rank: int, seed: int = 0, missing: tuple[int, ...] = ()) -> tuple[LoraAdapter, list[LowRank | None]]:
+def adapter(rank: int, seed: int = 0, missing: tuple[int, ...] = ()) -> tuple[TorchAdapter, list[LowRank | None]]:
     parts = [None if index in missing else low_rank(rank, width, 10 * seed + 2 * index) for index, width in enumerate(WIDTHS)]
-    return LoraAdapter({(1, "qkv"): fuse(parts, WIDTHS, IN, CPU)}), parts
+    return TorchAdapter({(1, "qkv"): fuse(parts, WIDTHS, IN, CPU)}), parts
 
 
-def updated(rows_of: dict[LoraAdapter, list[int]], x: Tensor, out: Tensor) -> Tensor:
+def updated(rows_of: dict[TorchAdapter, list[int]], x: Tensor, out: Tensor) -> Tensor:
     result = out.clone()
-    BatchAdapters(rows_of, CPU).at(1).add(result, x, "qkv")
+    TorchBatchAdapters(rows_of, CPU).at(1).add(result, x, "qkv")
     return result
 
 
@@ -41,9 +42,9 @@ def twin(parts: list[LowRank | None], x: Tensor, out: Tensor) -> Tensor:
 
 def test_by_hand() -> None:
     """x = (1, 2), A = (3, 4): A x = 11. B = (5, 6), scale 2: the update is (110, 132), on top of (1, 1). The other row stays as it is."""
-    loaded = LoraAdapter({(0, "output"): fuse([LowRank(torch.tensor([[3.0, 4.0]]), torch.tensor([[5.0], [6.0]]), 2.0)], [2], 2, CPU)})
+    loaded = TorchAdapter({(0, "output"): fuse([LowRank(torch.tensor([[3.0, 4.0]]), torch.tensor([[5.0], [6.0]]), 2.0)], [2], 2, CPU)})
     out = torch.ones(2, 2)
-    BatchAdapters({loaded: [1]}, CPU).at(0).add(out, torch.tensor([[7.0, 7.0], [1.0, 2.0]]), "output")
+    TorchBatchAdapters({loaded: [1]}, CPU).at(0).add(out, torch.tensor([[7.0, 7.0], [1.0, 2.0]]), "output")
     assert out.tolist() == [[1.0, 1.0], [111.0, 133.0]]
 
 
@@ -75,14 +76,14 @@ def test_a_row_is_bit_for_bit_the_same_in_any_company(dtype: torch.dtype, sizes:
     num_inputs, widths = sizes
     site = "qkv" if len(widths) == 3 else "output"
     loaded = [
-        LoraAdapter({(1, site): fuse([low_rank(rank, width, 100 * rank + at, num_inputs) for at, width in enumerate(widths)], widths, num_inputs, CPU)})
+        TorchAdapter({(1, site): fuse([low_rank(rank, width, 100 * rank + at, num_inputs) for at, width in enumerate(widths)], widths, num_inputs, CPU)})
         for rank in (8, 3, 40)
     ]
     x, out = random(70, num_inputs, seed=3).to(dtype), random(70, sum(widths), seed=4).to(dtype)
 
     def run(rows_of: dict[int, list[int]]) -> Tensor:
         result = out.clone()
-        BatchAdapters({loaded[index]: rows for index, rows in rows_of.items()}, CPU).at(1).add(result, x, site)
+        TorchBatchAdapters({loaded[index]: rows for index, rows in rows_of.items()}, CPU).at(1).add(result, x, site)
         return result
 
     before = torch.get_num_threads()
@@ -110,7 +111,7 @@ def test_padding_a_rank_to_a_slice_changes_no_bit() -> None:
     results = []
     for each in (part, wide):
         results.append(out.clone())
-        BatchAdapters({LoraAdapter({(0, "output"): fuse([each], [64], IN, CPU)}): [*range(9)]}, CPU).at(0).add(results[-1], x, "output")
+        TorchBatchAdapters({TorchAdapter({(0, "output"): fuse([each], [64], IN, CPU)}): [*range(9)]}, CPU).at(0).add(results[-1], x, "output")
     assert torch.equal(*results)
 
 
@@ -118,8 +119,8 @@ def test_no_update_at_this_layer_or_site_touches_nothing() -> None:
     loaded, _ = adapter(4)
     out = random(2, sum(WIDTHS), seed=4)
     before = out.clone()
-    BatchAdapters({loaded: [0, 1]}, CPU).at(0).add(out, random(2, IN, seed=3), "qkv")
-    BatchAdapters({loaded: [0, 1]}, CPU).at(1).add(out, random(2, IN, seed=3), "down")
+    TorchBatchAdapters({loaded: [0, 1]}, CPU).at(0).add(out, random(2, IN, seed=3), "qkv")
+    TorchBatchAdapters({loaded: [0, 1]}, CPU).at(1).add(out, random(2, IN, seed=3), "down")
     assert torch.equal(out, before)
 
 
