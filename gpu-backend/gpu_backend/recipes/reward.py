@@ -70,9 +70,9 @@ RECIPES: dict[str, RewardRecipe] = {
     "reward_embedded": RewardRecipe(
         judge=SHIPPED,
         lora=LoraSettings(rank=16, alpha=32),
-        num_pairs=1200,
+        num_pairs=800,
         num_obvious_pairs=960,
-        num_mixed_pairs=240,
+        num_mixed_pairs=160,
         stage_1_pairs=320,
         stage_1_max_tokens=384,
         max_tokens=256,
