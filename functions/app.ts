@@ -17,6 +17,9 @@ import { registerReadReadiness } from './routes/health/read-readiness';
 import { registerReadLimits } from './routes/limits/read-limits';
 import { registerListModels } from './routes/models/list-models';
 import { registerReadModel } from './routes/models/read-model';
+import { registerCompareResponses } from './routes/rewards/compare-responses';
+import { registerRankResponses } from './routes/rewards/rank-responses';
+import { registerScoreResponses } from './routes/rewards/score-responses';
 import { answerUnknownPaths } from './routes/unknown-paths';
 import { registerCreateTokenization } from './routes/tokenize/create-tokenization';
 import { toValidationError } from './validation';
@@ -46,6 +49,10 @@ export function createApp(overrides: Partial<Services> = {}): App {
   registerCreateChatCompletion(app);
   registerReadChatCompletion(app);
   registerDeleteChatCompletion(app);
+  // rewards
+  registerCompareResponses(app);
+  registerScoreResponses(app);
+  registerRankResponses(app);
   // tokenize
   registerCreateTokenization(app);
   // limits

@@ -10,6 +10,7 @@ says whether to try again, and \`retry-after\` when. Metered operations tell the
 
 const TAGS = [
   { name: 'Chat', description: 'Answers to conversations, whole or token by token.' },
+  { name: 'Rewards', description: 'Which answer is better, how good answers are, and in what order.' },
   { name: 'Models', description: 'What can be called.' },
   { name: 'Tokens', description: 'What a text costs.' },
   { name: 'Limits', description: 'What a key may use, and what is left of it.' },

@@ -11,6 +11,7 @@ interface Price {
 
 const PRICES: Record<string, Price> = {
   'smollm2-135m-instruct': { input: 10_000, output: 20_000 },
+  'gram-smollm2-135m': { input: 10_000, output: 20_000 },
 };
 
 /** For models that are not listed: dear rather than free, so that a forgotten line never overruns a budget. */

@@ -43,6 +43,9 @@ describe('the routes of the app', () => {
     const metered = [...chains(createApp())].filter(([, names]) => names.includes('meter'));
     expect(metered.map(([route]) => route).sort()).toEqual([
       'POST /v1/chat/completions',
+      'POST /v1/rewards/compare',
+      'POST /v1/rewards/rank',
+      'POST /v1/rewards/score',
       'POST /v1/tokenize',
     ]);
     for (const [, names] of metered) {

@@ -2,7 +2,7 @@
 
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client';
 import { client } from './client.gen';
-import type { CreateChatCompletionData, CreateChatCompletionErrors, CreateChatCompletionResponses, CreateTokenizationData, CreateTokenizationErrors, CreateTokenizationResponses, DeleteChatCompletionData, DeleteChatCompletionErrors, DeleteChatCompletionResponses, ListModelsData, ListModelsErrors, ListModelsResponses, ReadChatCompletionData, ReadChatCompletionErrors, ReadChatCompletionResponses, ReadHealthData, ReadHealthErrors, ReadHealthResponses, ReadLimitsData, ReadLimitsErrors, ReadLimitsResponses, ReadModelData, ReadModelErrors, ReadModelResponses, ReadReadinessData, ReadReadinessErrors, ReadReadinessResponses } from './types.gen';
+import type { CompareResponsesData, CompareResponsesErrors, CompareResponsesResponses, CreateChatCompletionData, CreateChatCompletionErrors, CreateChatCompletionResponses, CreateTokenizationData, CreateTokenizationErrors, CreateTokenizationResponses, DeleteChatCompletionData, DeleteChatCompletionErrors, DeleteChatCompletionResponses, ListModelsData, ListModelsErrors, ListModelsResponses, RankResponsesData, RankResponsesErrors, RankResponsesResponses, ReadChatCompletionData, ReadChatCompletionErrors, ReadChatCompletionResponses, ReadHealthData, ReadHealthErrors, ReadHealthResponses, ReadLimitsData, ReadLimitsErrors, ReadLimitsResponses, ReadModelData, ReadModelErrors, ReadModelResponses, ReadReadinessData, ReadReadinessErrors, ReadReadinessResponses, ScoreResponsesData, ScoreResponsesErrors, ScoreResponsesResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -100,6 +100,51 @@ export const readModel = <ThrowOnError extends boolean = false>(options: Options
     security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
     url: '/v1/models/{id}',
     ...options
+});
+
+/**
+ * Compare two answers
+ *
+ * Which of two answers is better, as a calibrated probability. The pair is read in both orders, so that exchanging `a` and `b` gives exactly the opposite verdict.
+ */
+export const compareResponses = <ThrowOnError extends boolean = false>(options: Options<CompareResponsesData, ThrowOnError>): RequestResult<CompareResponsesResponses, CompareResponsesErrors, ThrowOnError> => (options.client ?? client).post<CompareResponsesResponses, CompareResponsesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/rewards/compare',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Rank answers
+ *
+ * Puts answers in order, best first, from comparisons of pairs in both orders. It is always a total order, also where preferences run in circles; `cycles` counts those.
+ */
+export const rankResponses = <ThrowOnError extends boolean = false>(options: Options<RankResponsesData, ThrowOnError>): RequestResult<RankResponsesResponses, RankResponsesErrors, ThrowOnError> => (options.client ?? client).post<RankResponsesResponses, RankResponsesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/rewards/rank',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Score answers
+ *
+ * A score for each answer, in the order of the request. Scores of one model and one `against` can be compared with each other.
+ */
+export const scoreResponses = <ThrowOnError extends boolean = false>(options: Options<ScoreResponsesData, ThrowOnError>): RequestResult<ScoreResponsesResponses, ScoreResponsesErrors, ThrowOnError> => (options.client ?? client).post<ScoreResponsesResponses, ScoreResponsesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/rewards/score',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
 });
 
 /**

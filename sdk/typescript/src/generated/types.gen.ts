@@ -71,6 +71,49 @@ export type ChatMessage = {
     tool_call_id?: string | null;
 };
 
+export type CompareResponsesRequest = {
+    model: string;
+    input: RewardInput;
+    /**
+     * What to judge by: a text, or criteria that are judged one by one and weighted.
+     */
+    criteria?: string | Array<RewardCriterion> | null;
+    /**
+     * What is averaged over the two orders of a pair and over criteria.
+     */
+    average?: 'probability' | 'logit' | null;
+    /**
+     * What happens to a text that is too long: `auto` cuts it and says so, `disabled` is an error.
+     */
+    truncation?: 'auto' | 'disabled' | null;
+    include?: Array<'probabilities' | 'orders' | 'tokens' | 'rationale'> | null;
+    /**
+     * Only 1: votes are taken among rationales.
+     */
+    votes?: number | null;
+    /**
+     * Your end user: prompts are cached within one.
+     */
+    user?: string | null;
+    /**
+     * Comes back with the answer.
+     */
+    metadata?: {
+        [key: string]: string;
+    } | null;
+    a: string;
+    b: string;
+    /**
+     * Which answer is read first. `both` reads the pair twice, so that the place of an answer does not count.
+     */
+    order?: 'both' | 'ab' | 'ba' | null;
+    /**
+     * Whether the answer may be `tie`: when the orders disagree, or within `tie_margin`.
+     */
+    allow_tie?: boolean | null;
+    tie_margin?: number | null;
+};
+
 export type CreateChatCompletionRequest = {
     model: string;
     messages: Array<ChatMessage>;
@@ -268,6 +311,51 @@ export type ModelList = {
     data: Array<Model>;
 };
 
+export type RankResponsesRequest = {
+    model: string;
+    input: RewardInput;
+    /**
+     * What to judge by: a text, or criteria that are judged one by one and weighted.
+     */
+    criteria?: string | Array<RewardCriterion> | null;
+    /**
+     * What is averaged over the two orders of a pair and over criteria.
+     */
+    average?: 'probability' | 'logit' | null;
+    /**
+     * What happens to a text that is too long: `auto` cuts it and says so, `disabled` is an error.
+     */
+    truncation?: 'auto' | 'disabled' | null;
+    include?: Array<'probabilities' | 'orders' | 'tokens' | 'rationale'> | null;
+    /**
+     * Only 1: votes are taken among rationales.
+     */
+    votes?: number | null;
+    /**
+     * Your end user: prompts are cached within one.
+     */
+    user?: string | null;
+    /**
+     * Comes back with the answer.
+     */
+    metadata?: {
+        [key: string]: string;
+    } | null;
+    responses: Array<RewardResponse>;
+    /**
+     * `scan` keeps the best of the answers in their order, `round_robin` compares all pairs, `adaptive` compares until the order is certain, `auto` is `round_robin` for up to 8 answers and `adaptive` for more.
+     */
+    method?: 'auto' | 'scan' | 'round_robin' | 'adaptive' | null;
+    /**
+     * How many results to give, best first; all when absent.
+     */
+    top_n?: number | null;
+    /**
+     * Most pairs to compare.
+     */
+    max_comparisons?: number | null;
+};
+
 export type RateLimit = {
     /**
      * Per minute; what is used comes back evenly.
@@ -308,6 +396,227 @@ export type ResponseFormat = {
         strict?: boolean | null;
     };
 } | null;
+
+export type RewardComparison = {
+    winner: 'a' | 'b' | 'tie';
+    truncated: {
+        input: boolean;
+        a: boolean;
+        b: boolean;
+    };
+    id: string;
+    object: 'reward.comparison';
+    created: number;
+    model: string;
+    /**
+     * How likely it is that `a` is better, calibrated.
+     */
+    probability_a: number;
+    /**
+     * How far the probability is from even: 0 even, 1 sure.
+     */
+    margin: number;
+    /**
+     * The probability as log-odds.
+     */
+    logit: number;
+    /**
+     * Both orders agree; null for one order.
+     */
+    consistent: boolean | null;
+    /**
+     * How much the probability moves when the answers change places; null for one order.
+     */
+    position_bias_delta: number | null;
+    /**
+     * `probability_a` by criterion.
+     */
+    criteria: {
+        [key: string]: number;
+    };
+    /**
+     * With `include: ["probabilities"]`.
+     */
+    probabilities?: {
+        a: number;
+        b: number;
+    };
+    /**
+     * With `include: ["orders"]` or `["tokens"]`.
+     */
+    orders?: Array<{
+        first: 'a' | 'b';
+        probability_a: number;
+        /**
+         * With `include: ["tokens"]`: of the tokens that stand for the first and the second answer.
+         */
+        logprobs?: {
+            A: number;
+            B: number;
+        };
+    }>;
+    usage: RewardUsage;
+    metadata?: Metadata;
+};
+
+export type RewardCriterion = {
+    name: string;
+    /**
+     * What the criterion asks of an answer. These have one: helpfulness, harmlessness, correctness, relevance, conciseness, clarity.
+     */
+    description?: string | null;
+    weight?: number | null;
+};
+
+/**
+ * The question, or the conversation whose next turn is judged.
+ */
+export type RewardInput = string | Array<ChatMessage>;
+
+export type RewardRanking = {
+    id: string;
+    object: 'reward.ranking';
+    created: number;
+    model: string;
+    /**
+     * What was used.
+     */
+    method: 'scan' | 'round_robin' | 'adaptive';
+    /**
+     * How many pairs were compared.
+     */
+    comparisons: number;
+    best_index: number;
+    /**
+     * Neighbours in the order are told apart with confidence.
+     */
+    is_certain: boolean;
+    /**
+     * Triples of compared answers of which each one beats the next.
+     */
+    cycles: number;
+    results: Array<{
+        /**
+         * The place in the request.
+         */
+        index: number;
+        id: string | null;
+        rank: number;
+        /**
+         * The mean probability to beat the others.
+         */
+        score: number;
+        /**
+         * The same, in the name that rerank clients read.
+         */
+        relevance_score: number;
+        /**
+         * In the Bradley-Terry model, as log-odds.
+         */
+        strength: number | null;
+        standard_error: number | null;
+        win_rate: number | null;
+        comparisons: number;
+        truncated: boolean;
+    }>;
+    usage: RewardUsage;
+    metadata?: Metadata;
+};
+
+/**
+ * An answer, or one with an id of yours that comes back.
+ */
+export type RewardResponse = string | {
+    id: string;
+    content: string;
+};
+
+export type RewardScores = {
+    id: string;
+    object: 'reward.score';
+    created: number;
+    model: string;
+    /**
+     * What the answers were compared with.
+     */
+    against: 'others' | 'reference' | 'anchor';
+    data: Array<{
+        /**
+         * The place in the request.
+         */
+        index: number;
+        id: string | null;
+        score: number;
+        logit: number;
+        /**
+         * With `include: ["probabilities"]`.
+         */
+        probability?: number;
+        /**
+         * The probability by criterion.
+         */
+        criteria: {
+            [key: string]: number;
+        };
+        truncated: boolean;
+        input_tokens: number;
+    }>;
+    usage: RewardUsage;
+    metadata?: Metadata;
+};
+
+export type RewardUsage = {
+    /**
+     * Tokens of all prompts: a pair is read once per order.
+     */
+    input_tokens: number;
+    output_tokens: number;
+    total_tokens: number;
+    input_tokens_details: {
+        cached_tokens: number;
+    };
+};
+
+export type ScoreResponsesRequest = {
+    model: string;
+    input: RewardInput;
+    /**
+     * What to judge by: a text, or criteria that are judged one by one and weighted.
+     */
+    criteria?: string | Array<RewardCriterion> | null;
+    /**
+     * What is averaged over the two orders of a pair and over criteria.
+     */
+    average?: 'probability' | 'logit' | null;
+    /**
+     * What happens to a text that is too long: `auto` cuts it and says so, `disabled` is an error.
+     */
+    truncation?: 'auto' | 'disabled' | null;
+    include?: Array<'probabilities' | 'orders' | 'tokens' | 'rationale'> | null;
+    /**
+     * Only 1: votes are taken among rationales.
+     */
+    votes?: number | null;
+    /**
+     * Your end user: prompts are cached within one.
+     */
+    user?: string | null;
+    /**
+     * Comes back with the answer.
+     */
+    metadata?: {
+        [key: string]: string;
+    } | null;
+    responses: Array<RewardResponse>;
+    /**
+     * An answer that each one is compared with. Without it, several answers are compared with each other, and a single one with a fixed poor answer.
+     */
+    reference?: string | null;
+    /**
+     * What `score` is: the probability that the answer is the better one, its log-odds, or the difference of logits before calibration.
+     */
+    scale?: 'unit' | 'logit' | 'raw' | null;
+};
 
 export type TextPart = {
     type: 'text';
@@ -758,6 +1067,291 @@ export type ReadModelResponses = {
 };
 
 export type ReadModelResponse = ReadModelResponses[keyof ReadModelResponses];
+
+export type CompareResponsesData = {
+    body: CompareResponsesRequest;
+    headers?: {
+        /**
+         * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
+         */
+        'x-deadline-ms'?: number;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/rewards/compare';
+};
+
+export type CompareResponsesErrors = {
+    /**
+     * `context_length_exceeded`: The prompt is longer than the model's context.
+     *
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     */
+    403: Error;
+    /**
+     * `model_not_found`: There is no model of this name; GET /v1/models lists them.
+     */
+    404: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+    /**
+     * `upstream_auth_error`: The edge is not allowed to call its backend.
+     *
+     * `upstream_invalid_response`: The backend gave an answer that is not valid.
+     */
+    502: Error;
+    /**
+     * `backend_unavailable`: The backend cannot be reached; retry after `Retry-After`.
+     *
+     * `model_loading`: The model is still loading; retry after `Retry-After`.
+     *
+     * `server_is_overloaded`: Too many requests are waiting; retry after `Retry-After`.
+     */
+    503: Error;
+    /**
+     * `deadline_exceeded`: The request did not finish before its deadline.
+     */
+    504: Error;
+};
+
+export type CompareResponsesError = CompareResponsesErrors[keyof CompareResponsesErrors];
+
+export type CompareResponsesResponses = {
+    /**
+     * The verdict.
+     */
+    200: RewardComparison;
+};
+
+export type CompareResponsesResponse = CompareResponsesResponses[keyof CompareResponsesResponses];
+
+export type RankResponsesData = {
+    body: RankResponsesRequest;
+    headers?: {
+        /**
+         * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
+         */
+        'x-deadline-ms'?: number;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/rewards/rank';
+};
+
+export type RankResponsesErrors = {
+    /**
+     * `context_length_exceeded`: The prompt is longer than the model's context.
+     *
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     */
+    403: Error;
+    /**
+     * `model_not_found`: There is no model of this name; GET /v1/models lists them.
+     */
+    404: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+    /**
+     * `upstream_auth_error`: The edge is not allowed to call its backend.
+     *
+     * `upstream_invalid_response`: The backend gave an answer that is not valid.
+     */
+    502: Error;
+    /**
+     * `backend_unavailable`: The backend cannot be reached; retry after `Retry-After`.
+     *
+     * `model_loading`: The model is still loading; retry after `Retry-After`.
+     *
+     * `server_is_overloaded`: Too many requests are waiting; retry after `Retry-After`.
+     */
+    503: Error;
+    /**
+     * `deadline_exceeded`: The request did not finish before its deadline.
+     */
+    504: Error;
+};
+
+export type RankResponsesError = RankResponsesErrors[keyof RankResponsesErrors];
+
+export type RankResponsesResponses = {
+    /**
+     * The order.
+     */
+    200: RewardRanking;
+};
+
+export type RankResponsesResponse = RankResponsesResponses[keyof RankResponsesResponses];
+
+export type ScoreResponsesData = {
+    body: ScoreResponsesRequest;
+    headers?: {
+        /**
+         * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
+         */
+        'x-deadline-ms'?: number;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/rewards/score';
+};
+
+export type ScoreResponsesErrors = {
+    /**
+     * `context_length_exceeded`: The prompt is longer than the model's context.
+     *
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     */
+    403: Error;
+    /**
+     * `model_not_found`: There is no model of this name; GET /v1/models lists them.
+     */
+    404: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+    /**
+     * `upstream_auth_error`: The edge is not allowed to call its backend.
+     *
+     * `upstream_invalid_response`: The backend gave an answer that is not valid.
+     */
+    502: Error;
+    /**
+     * `backend_unavailable`: The backend cannot be reached; retry after `Retry-After`.
+     *
+     * `model_loading`: The model is still loading; retry after `Retry-After`.
+     *
+     * `server_is_overloaded`: Too many requests are waiting; retry after `Retry-After`.
+     */
+    503: Error;
+    /**
+     * `deadline_exceeded`: The request did not finish before its deadline.
+     */
+    504: Error;
+};
+
+export type ScoreResponsesError = ScoreResponsesErrors[keyof ScoreResponsesErrors];
+
+export type ScoreResponsesResponses = {
+    /**
+     * The scores.
+     */
+    200: RewardScores;
+};
+
+export type ScoreResponsesResponse = ScoreResponsesResponses[keyof ScoreResponsesResponses];
 
 export type CreateTokenizationData = {
     body: CreateTokenizationRequest;
