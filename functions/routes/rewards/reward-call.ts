@@ -8,7 +8,7 @@ import { toPlainCriteria } from '../../schemas/reward-criteria';
 import { toPlainTurns } from '../../schemas/reward-input';
 import type { rewardParameters } from '../../schemas/reward-request';
 import { toRewardUsage, type ReadUsage } from '../../schemas/reward-usage';
-import type { RewardCall } from '../../services/backend';
+import type { RewardCall, ScoresCall } from '../../services/backend';
 
 type Body = z.output<z.ZodObject<typeof rewardParameters>>;
 
@@ -21,6 +21,27 @@ export function toRewardCall(c: Context<AppEnv>, body: Body): RewardCall {
     average: body.average ?? 'probability',
     truncation: body.truncation ?? 'auto',
     ...callerOf(c, body.user),
+  };
+}
+
+interface AnchorBody {
+  model: string;
+  truncation?: Body['truncation'];
+  user?: string | null | undefined;
+}
+
+/** Scores of texts as answers to a question, each by itself: the same text has the same score whatever stands beside it. */
+export function toAnchorCall(
+  c: Context<AppEnv>,
+  { model, truncation, user }: AnchorBody,
+  question: string,
+  responses: string[],
+): ScoresCall {
+  return {
+    ...toRewardCall(c, { model, truncation, user, input: question }),
+    responses,
+    against: 'anchor',
+    reference: null,
   };
 }
 

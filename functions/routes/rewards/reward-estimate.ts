@@ -26,10 +26,15 @@ export const estimateReading = (most: (body: RewardBody, contextLength: number) 
 export const listOf = (value: unknown): unknown[] =>
   Array.isArray(value) ? value.slice(0, MAX_TEXTS) : [value];
 
-/** Each text is read by itself or beside one fixed text, in both orders. */
-export function mostReadAlone(fixed: unknown, texts: unknown[], contextLength: number): number {
-  const rest = mostTokensOf(fixed) + TEMPLATE_TOKENS;
-  return texts.reduce<number>((sum, text) => sum + 2 * Math.min(rest + mostTokensOf(text), contextLength), 0);
+/** Each text is read once, beside something that does not change and has `fixedTokens`. */
+export function mostReadOnce(fixedTokens: number, texts: unknown[], contextLength: number): number {
+  const rest = fixedTokens + TEMPLATE_TOKENS;
+  return texts.reduce<number>((sum, text) => sum + Math.min(rest + mostTokensOf(text), contextLength), 0);
+}
+
+/** The same in both orders of a pair. */
+export function mostReadAlone(fixedTokens: number, texts: unknown[], contextLength: number): number {
+  return 2 * mostReadOnce(fixedTokens, texts, contextLength);
 }
 
 /** `numPairs` pairs of these texts are read, in both orders and by every criterion. */
@@ -48,7 +53,10 @@ export function mostScored(body: RewardBody, contextLength: number): number {
   const { reference, input, criteria } = body as Record<string, unknown>;
   const isAlone = responses.length === 1 || typeof reference === 'string';
   if (isAlone)
-    return countCriteria(body) * mostReadAlone([input, criteria, reference], responses, contextLength);
+    return (
+      countCriteria(body) *
+      mostReadAlone(mostTokensOf([input, criteria, reference]), responses, contextLength)
+    );
   const numPairs = responses.length * Math.min(responses.length - 1, MAX_NEIGHBOURS);
   return mostReadInPairs(body, responses, numPairs, contextLength);
 }

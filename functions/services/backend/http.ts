@@ -89,7 +89,12 @@ export class HttpBackend implements Backend {
 
   async decide(body: DecisionsCall, call: BackendCall): Promise<DecisionsAnswer> {
     const response = await this.#request('POST', '/internal/decisions', body, call);
-    return this.#readJson(response, DecisionsAnswerSchema, call);
+    const decisions = await this.#readJson(response, DecisionsAnswerSchema, call);
+    const isWhole = body.questions.every(
+      ({ labels }, index) => decisions.answers[index]?.probabilities.length === labels.length,
+    );
+    if (!isWhole) throw invalidResponse('not a probability for every label');
+    return decisions;
   }
 
   /** Sends and gives only an answer with status 200; everything else becomes an ApiError. */

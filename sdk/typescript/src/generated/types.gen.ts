@@ -71,6 +71,30 @@ export type ChatMessage = {
     tool_call_id?: string | null;
 };
 
+export type ChoiceAnswer = {
+    type: 'choice';
+    name: string | null;
+    choice: string | boolean;
+    confidence: number;
+    probabilities: Array<{
+        value: string | boolean;
+        probability: number;
+    }>;
+};
+
+/**
+ * Which of the choices fits the input?
+ */
+export type ChoiceQuestion = {
+    type: 'choice';
+    instructions: string | Array<DecisionPart>;
+    name?: string | null;
+    choices: Array<{
+        value: string | boolean;
+        description?: string | null;
+    }>;
+};
+
 export type CompareResponsesRequest = {
     model: string;
     input: RewardInput;
@@ -199,6 +223,29 @@ export type CreateChatCompletionRequest = {
     modalities?: Array<string> | null;
 };
 
+export type CreateDecisionRequest = {
+    model: string;
+    input: string | Array<DecisionMessage>;
+    questions: Array<DecisionQuestion>;
+    /**
+     * What happens to a text that is too long: `auto` cuts it and says so, `disabled` is an error.
+     */
+    truncation?: 'auto' | 'disabled' | null;
+    user?: string | null;
+    /**
+     * Accepted without effect.
+     */
+    safety_identifier?: string | null;
+    /**
+     * Accepted without effect.
+     */
+    prompt_cache_key?: string | null;
+    /**
+     * Accepted without effect.
+     */
+    prompt_cache_options?: unknown;
+};
+
 /**
  * Either `text` or `messages`; messages include the template and the generation prompt.
  */
@@ -207,6 +254,61 @@ export type CreateTokenizationRequest = {
     text?: string | null;
     messages?: Array<ChatMessage> | null;
 };
+
+export type Decision = {
+    model: string;
+    /**
+     * In the order of the questions.
+     */
+    answers: Array<DecisionAnswer>;
+    /**
+     * The input was too long and was cut.
+     */
+    truncated: boolean;
+    usage: {
+        input_tokens: number;
+        input_tokens_details: {
+            cached_tokens: number;
+            cache_write_tokens: number;
+        };
+        output_tokens: number;
+        output_tokens_details: {
+            reasoning_tokens: number;
+        };
+        total_tokens: number;
+    };
+};
+
+export type DecisionAnswer = ({
+    type: 'predicate';
+} & PredicateAnswer) | ({
+    type: 'choice';
+} & ChoiceAnswer) | ({
+    type: 'score';
+} & ScoreAnswer);
+
+export type DecisionMessage = {
+    type?: 'message';
+    role: 'user' | 'developer' | 'system' | 'assistant';
+    content: string | Array<DecisionPart>;
+};
+
+export type DecisionPart = {
+    type: 'input_text' | 'output_text' | 'refusal' | 'input_json';
+    text?: string;
+    refusal?: string;
+    data?: {
+        [key: string]: unknown;
+    } | Array<unknown>;
+};
+
+export type DecisionQuestion = ({
+    type: 'predicate';
+} & PredicateQuestion) | ({
+    type: 'choice';
+} & ChoiceQuestion) | ({
+    type: 'score';
+} & ScoreQuestion);
 
 export type EarlierToolCall = {
     id: string;
@@ -311,6 +413,21 @@ export type ModelList = {
     data: Array<Model>;
 };
 
+export type PredicateAnswer = {
+    type: 'predicate';
+    name: string | null;
+    probability: number;
+};
+
+/**
+ * How likely is it that a statement about the input is true?
+ */
+export type PredicateQuestion = {
+    type: 'predicate';
+    instructions: string | Array<DecisionPart>;
+    name?: string | null;
+};
+
 export type RankResponsesRequest = {
     model: string;
     input: RewardInput;
@@ -377,6 +494,65 @@ export type Readiness = {
         id: string;
         revision: string;
     }>;
+};
+
+/**
+ * A text, or an object with one; its other fields come back with it.
+ */
+export type RerankDocument = string | {
+    text: string;
+    [key: string]: string;
+};
+
+export type RerankDocumentsRequest = {
+    model: string;
+    query: string;
+    documents: Array<RerankDocument>;
+    /**
+     * How many results to give; all when absent.
+     */
+    top_n?: number | null;
+    return_documents?: boolean | null;
+    /**
+     * What happens to a text that is too long: `auto` cuts it and says so, `disabled` is an error.
+     */
+    truncation?: 'auto' | 'disabled' | null;
+    user?: string | null;
+    /**
+     * Accepted without effect.
+     */
+    priority?: number | null;
+};
+
+export type Reranking = {
+    id: string;
+    object: 'list';
+    model: string;
+    results: Array<{
+        /**
+         * The place in the request.
+         */
+        index: number;
+        relevance_score: number;
+        document?: {
+            text: string;
+            [key: string]: string;
+        };
+    }>;
+    meta: {
+        api_version: {
+            version: string;
+        };
+        billed_units: {
+            input_tokens: number;
+            output_tokens: number;
+        };
+        tokens: {
+            input_tokens: number;
+            output_tokens: number;
+        };
+    };
+    usage: RewardUsage;
 };
 
 /**
@@ -577,6 +753,34 @@ export type RewardUsage = {
     };
 };
 
+export type ScoreAnswer = {
+    type: 'score';
+    name: string | null;
+    /**
+     * The mean level, counted from 0, weighted with the probabilities.
+     */
+    score: number;
+    confidence: number;
+    probabilities: Array<{
+        value: number;
+        label: string;
+        probability: number;
+    }>;
+};
+
+/**
+ * On which of the levels, lowest first, is the input?
+ */
+export type ScoreQuestion = {
+    type: 'score';
+    instructions: string | Array<DecisionPart>;
+    name?: string | null;
+    levels: Array<{
+        label: string;
+        description?: string | null;
+    }>;
+};
+
 export type ScoreResponsesRequest = {
     model: string;
     input: RewardInput;
@@ -618,9 +822,61 @@ export type ScoreResponsesRequest = {
     scale?: 'unit' | 'logit' | 'raw' | null;
 };
 
+export type ScoreTextsRequest = {
+    model: string;
+    /**
+     * The question, or as many as there are answers.
+     */
+    text_1?: string | Array<string> | null;
+    /**
+     * Another name of `text_1`, like `data_1`.
+     */
+    queries?: string | Array<string> | null;
+    data_1?: string | Array<string> | null;
+    /**
+     * The answers.
+     */
+    text_2?: string | Array<string> | null;
+    /**
+     * Another name of `text_2`, like `items` and `data_2`.
+     */
+    documents?: string | Array<string> | null;
+    items?: string | Array<string> | null;
+    data_2?: string | Array<string> | null;
+    /**
+     * With `false` scores are log-odds instead of probabilities.
+     */
+    use_activation?: boolean | null;
+    /**
+     * What happens to a text that is too long: `auto` cuts it and says so, `disabled` is an error.
+     */
+    truncation?: 'auto' | 'disabled' | null;
+    user?: string | null;
+};
+
 export type TextPart = {
     type: 'text';
     text: string;
+};
+
+export type TextScores = {
+    id: string;
+    object: 'list';
+    created: number;
+    model: string;
+    data: Array<{
+        index: number;
+        object: 'score';
+        score: number;
+    }>;
+    usage: {
+        prompt_tokens: number;
+        completion_tokens: number;
+        total_tokens: number;
+        prompt_tokens_details: {
+            cached_tokens: number;
+        };
+    };
 };
 
 export type Tokenization = {
@@ -924,6 +1180,101 @@ export type ReadChatCompletionResponses = {
 
 export type ReadChatCompletionResponse = ReadChatCompletionResponses[keyof ReadChatCompletionResponses];
 
+export type CreateDecisionData = {
+    body: CreateDecisionRequest;
+    headers?: {
+        /**
+         * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
+         */
+        'x-deadline-ms'?: number;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/decisions';
+};
+
+export type CreateDecisionErrors = {
+    /**
+     * `context_length_exceeded`: The prompt is longer than the model's context.
+     *
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     */
+    403: Error;
+    /**
+     * `model_not_found`: There is no model of this name; GET /v1/models lists them.
+     */
+    404: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+    /**
+     * `upstream_auth_error`: The edge is not allowed to call its backend.
+     *
+     * `upstream_invalid_response`: The backend gave an answer that is not valid.
+     */
+    502: Error;
+    /**
+     * `backend_unavailable`: The backend cannot be reached; retry after `Retry-After`.
+     *
+     * `model_loading`: The model is still loading; retry after `Retry-After`.
+     *
+     * `server_is_overloaded`: Too many requests are waiting; retry after `Retry-After`.
+     */
+    503: Error;
+    /**
+     * `deadline_exceeded`: The request did not finish before its deadline.
+     */
+    504: Error;
+};
+
+export type CreateDecisionError = CreateDecisionErrors[keyof CreateDecisionErrors];
+
+export type CreateDecisionResponses = {
+    /**
+     * The answers.
+     */
+    200: Decision;
+};
+
+export type CreateDecisionResponse = CreateDecisionResponses[keyof CreateDecisionResponses];
+
 export type ReadLimitsData = {
     body?: never;
     path?: never;
@@ -1067,6 +1418,101 @@ export type ReadModelResponses = {
 };
 
 export type ReadModelResponse = ReadModelResponses[keyof ReadModelResponses];
+
+export type RerankDocumentsV1Data = {
+    body: RerankDocumentsRequest;
+    headers?: {
+        /**
+         * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
+         */
+        'x-deadline-ms'?: number;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/rerank';
+};
+
+export type RerankDocumentsV1Errors = {
+    /**
+     * `context_length_exceeded`: The prompt is longer than the model's context.
+     *
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     */
+    403: Error;
+    /**
+     * `model_not_found`: There is no model of this name; GET /v1/models lists them.
+     */
+    404: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+    /**
+     * `upstream_auth_error`: The edge is not allowed to call its backend.
+     *
+     * `upstream_invalid_response`: The backend gave an answer that is not valid.
+     */
+    502: Error;
+    /**
+     * `backend_unavailable`: The backend cannot be reached; retry after `Retry-After`.
+     *
+     * `model_loading`: The model is still loading; retry after `Retry-After`.
+     *
+     * `server_is_overloaded`: Too many requests are waiting; retry after `Retry-After`.
+     */
+    503: Error;
+    /**
+     * `deadline_exceeded`: The request did not finish before its deadline.
+     */
+    504: Error;
+};
+
+export type RerankDocumentsV1Error = RerankDocumentsV1Errors[keyof RerankDocumentsV1Errors];
+
+export type RerankDocumentsV1Responses = {
+    /**
+     * The order.
+     */
+    200: Reranking;
+};
+
+export type RerankDocumentsV1Response = RerankDocumentsV1Responses[keyof RerankDocumentsV1Responses];
 
 export type CompareResponsesData = {
     body: CompareResponsesRequest;
@@ -1353,6 +1799,101 @@ export type ScoreResponsesResponses = {
 
 export type ScoreResponsesResponse = ScoreResponsesResponses[keyof ScoreResponsesResponses];
 
+export type ScoreTextsData = {
+    body: ScoreTextsRequest;
+    headers?: {
+        /**
+         * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
+         */
+        'x-deadline-ms'?: number;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/score';
+};
+
+export type ScoreTextsErrors = {
+    /**
+     * `context_length_exceeded`: The prompt is longer than the model's context.
+     *
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     */
+    403: Error;
+    /**
+     * `model_not_found`: There is no model of this name; GET /v1/models lists them.
+     */
+    404: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+    /**
+     * `upstream_auth_error`: The edge is not allowed to call its backend.
+     *
+     * `upstream_invalid_response`: The backend gave an answer that is not valid.
+     */
+    502: Error;
+    /**
+     * `backend_unavailable`: The backend cannot be reached; retry after `Retry-After`.
+     *
+     * `model_loading`: The model is still loading; retry after `Retry-After`.
+     *
+     * `server_is_overloaded`: Too many requests are waiting; retry after `Retry-After`.
+     */
+    503: Error;
+    /**
+     * `deadline_exceeded`: The request did not finish before its deadline.
+     */
+    504: Error;
+};
+
+export type ScoreTextsError = ScoreTextsErrors[keyof ScoreTextsErrors];
+
+export type ScoreTextsResponses = {
+    /**
+     * The scores.
+     */
+    200: TextScores;
+};
+
+export type ScoreTextsResponse = ScoreTextsResponses[keyof ScoreTextsResponses];
+
 export type CreateTokenizationData = {
     body: CreateTokenizationRequest;
     headers?: {
@@ -1447,3 +1988,98 @@ export type CreateTokenizationResponses = {
 };
 
 export type CreateTokenizationResponse = CreateTokenizationResponses[keyof CreateTokenizationResponses];
+
+export type RerankDocumentsData = {
+    body: RerankDocumentsRequest;
+    headers?: {
+        /**
+         * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
+         */
+        'x-deadline-ms'?: number;
+    };
+    path?: never;
+    query?: never;
+    url: '/v2/rerank';
+};
+
+export type RerankDocumentsErrors = {
+    /**
+     * `context_length_exceeded`: The prompt is longer than the model's context.
+     *
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     */
+    403: Error;
+    /**
+     * `model_not_found`: There is no model of this name; GET /v1/models lists them.
+     */
+    404: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+    /**
+     * `upstream_auth_error`: The edge is not allowed to call its backend.
+     *
+     * `upstream_invalid_response`: The backend gave an answer that is not valid.
+     */
+    502: Error;
+    /**
+     * `backend_unavailable`: The backend cannot be reached; retry after `Retry-After`.
+     *
+     * `model_loading`: The model is still loading; retry after `Retry-After`.
+     *
+     * `server_is_overloaded`: Too many requests are waiting; retry after `Retry-After`.
+     */
+    503: Error;
+    /**
+     * `deadline_exceeded`: The request did not finish before its deadline.
+     */
+    504: Error;
+};
+
+export type RerankDocumentsError = RerankDocumentsErrors[keyof RerankDocumentsErrors];
+
+export type RerankDocumentsResponses = {
+    /**
+     * The order.
+     */
+    200: Reranking;
+};
+
+export type RerankDocumentsResponse = RerankDocumentsResponses[keyof RerankDocumentsResponses];
