@@ -9,17 +9,24 @@ export interface PlainTurn {
   content: string;
 }
 
-/** The reward model has no form for calls and their results. */
-export function refuseToolTurns(messages: readonly ChatMessage[], context: z.RefinementCtx): void {
+/** The reward model has no form for calls and their results; `at` is where the messages are. */
+export function refuseToolTurns(
+  messages: readonly ChatMessage[],
+  context: z.RefinementCtx,
+  at: string[] = [],
+): void {
   for (const [index, { role, tool_calls: calls }] of messages.entries()) {
     if (role !== 'tool' && (calls ?? []).length === 0) continue;
-    const path = [index, role === 'tool' ? 'role' : 'tool_calls'];
+    const path = [...at, index, role === 'tool' ? 'role' : 'tool_calls'];
     rejectWith('unsupported_value', path, 'is not something that reward models can read', context);
   }
 }
 
 export const RewardInputSchema = z
-  .union([z.string(), ChatMessagesSchema.superRefine(refuseToolTurns)])
+  .union([
+    z.string(),
+    ChatMessagesSchema.superRefine((messages, context) => refuseToolTurns(messages, context)),
+  ])
   .openapi('RewardInput', {
     description: 'The question, or the conversation whose next turn is judged.',
     example: 'What is the capital of France?',

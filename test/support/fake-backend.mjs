@@ -255,23 +255,18 @@ function chunk({ id, created, model }, delta, finishReason = null) {
   return { id, object: 'chat.completion.chunk', created, model, system_fingerprint: 'fp_fake', choices };
 }
 
-function completion({ id, created, model }) {
-  return {
-    id,
-    object: 'chat.completion',
-    created,
-    model,
-    system_fingerprint: 'fp_fake',
-    choices: [
-      {
-        index: 0,
-        message: { role: 'assistant', content: WORDS.join(''), refusal: null },
-        logprobs: null,
-        finish_reason: 'stop',
-      },
-    ],
-    usage: USAGE,
-  };
+/** Of several choices the second one is the best for the fake reward model. */
+function completion({ id, created, model, n = 1 }) {
+  const contents = Array.from({ length: n }, (_, index) => (index === 1 ? 'best 99' : `choice ${index}`));
+  if (n === 1) contents[0] = WORDS.join('');
+  const choices = contents.map((content, index) => ({
+    index,
+    message: { role: 'assistant', content, refusal: null },
+    logprobs: null,
+    finish_reason: 'stop',
+  }));
+  const object = 'chat.completion';
+  return { id, object, created, model, system_fingerprint: 'fp_fake', choices, usage: USAGE };
 }
 
 function fail(response, requestId, status, code, message, param = null, headers = {}) {

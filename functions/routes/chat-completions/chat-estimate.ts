@@ -2,6 +2,7 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../context';
 import type { ChatCompletionChunk } from '../../schemas/chat-completion';
+import { MAX_BEST_OF } from '../../schemas/best-of';
 import type { Tokens, TokenUse } from '../../services/ledger';
 import { countBytes, mostTokensOf, readContextLength } from '../prompt-bounds';
 
@@ -15,14 +16,25 @@ type ChatBody = Partial<Record<string, unknown>>;
 export async function estimateChat(c: Context<AppEnv>): Promise<TokenUse> {
   const body = (await c.req.json<ChatBody | null>()) ?? {};
   const model = typeof body['model'] === 'string' ? body['model'] : '';
-  return { model, ...mostTokens(body, await readContextLength(c, model)) };
+  const most = { model, ...mostTokens(body, await readContextLength(c, model)) };
+  const rewardModel = body['reward_model'];
+  if (typeof rewardModel !== 'string') return most;
+  const promptTokens = mostJudged(body, await readContextLength(c, rewardModel));
+  return { ...most, judged: { model: rewardModel, promptTokens } };
+}
+
+/** Every answer beside every other one, each time as much as the reward model can read. */
+export function mostJudged({ best_of: bestOf }: ChatBody, contextLength: number): number {
+  const choices = isCount(bestOf) ? Math.min(Math.ceil(bestOf), MAX_BEST_OF) : 0;
+  return choices * (choices - 1) * contextLength;
 }
 
 /** An upper bound for every body that is valid; what an invalid one says does not matter. */
 export function mostTokens(body: ChatBody, contextLength: number): Tokens {
   const maxTokens = body['max_completion_tokens'] ?? body['max_tokens'];
   const perChoice = isCount(maxTokens) ? Math.min(maxTokens, contextLength) : contextLength;
-  const choices = isCount(body['n']) ? Math.min(body['n'], MAX_CHOICES) : 1;
+  const n = body['best_of'] ?? body['n'];
+  const choices = isCount(n) ? Math.min(n, MAX_CHOICES) : 1;
   return {
     promptTokens: Math.min(mostPromptTokens(body), contextLength),
     completionTokens: Math.ceil(perChoice * choices),

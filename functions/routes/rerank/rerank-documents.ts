@@ -38,7 +38,7 @@ const declare = <Path extends string>(path: Path, operationId: string, note: str
 
 const v1 = declare(
   '/v1/rerank',
-  'rerankDocumentsV1',
+  'rerankDocumentsForJina',
   "The same as `/v2/rerank`, at the path of Jina's and older clients.",
 );
 const v2 = declare(

@@ -4,6 +4,22 @@ export type ClientOptions = {
     baseUrl: `${string}://${string}` | (string & {});
 };
 
+export type BestOf = {
+    /**
+     * How many answers were made.
+     */
+    n: number;
+    /**
+     * Which of them this is.
+     */
+    index: number;
+    /**
+     * Its mean probability to beat the others.
+     */
+    score: number;
+    reward_model: string;
+};
+
 export type ChatCompletion = {
     id: string;
     created: number;
@@ -22,6 +38,7 @@ export type ChatCompletion = {
         finish_reason: 'stop' | 'length' | 'tool_calls';
     }>;
     usage: Usage;
+    best_of?: BestOf;
     metadata?: Metadata;
 };
 
@@ -43,6 +60,7 @@ export type ChatCompletionChunk = {
         finish_reason?: 'stop' | 'length' | 'tool_calls' | null;
     }>;
     usage?: Usage;
+    best_of?: BestOf;
 };
 
 export type ChatCompletionDeleted = {
@@ -197,6 +215,14 @@ export type CreateChatCompletionRequest = {
      * Whether one answer may make several calls.
      */
     parallel_tool_calls?: boolean | null;
+    /**
+     * How many answers to make; the one that `reward_model` likes best is given, and `usage` counts all of them and what the reward model reads.
+     */
+    best_of?: number | null;
+    /**
+     * Chooses among `best_of` answers; a model with the capability `reward`.
+     */
+    reward_model?: string | null;
     /**
      * Accepted without effect.
      */
@@ -1419,7 +1445,7 @@ export type ReadModelResponses = {
 
 export type ReadModelResponse = ReadModelResponses[keyof ReadModelResponses];
 
-export type RerankDocumentsV1Data = {
+export type RerankDocumentsForJinaData = {
     body: RerankDocumentsRequest;
     headers?: {
         /**
@@ -1432,7 +1458,7 @@ export type RerankDocumentsV1Data = {
     url: '/v1/rerank';
 };
 
-export type RerankDocumentsV1Errors = {
+export type RerankDocumentsForJinaErrors = {
     /**
      * `context_length_exceeded`: The prompt is longer than the model's context.
      *
@@ -1503,16 +1529,16 @@ export type RerankDocumentsV1Errors = {
     504: Error;
 };
 
-export type RerankDocumentsV1Error = RerankDocumentsV1Errors[keyof RerankDocumentsV1Errors];
+export type RerankDocumentsForJinaError = RerankDocumentsForJinaErrors[keyof RerankDocumentsForJinaErrors];
 
-export type RerankDocumentsV1Responses = {
+export type RerankDocumentsForJinaResponses = {
     /**
      * The order.
      */
     200: Reranking;
 };
 
-export type RerankDocumentsV1Response = RerankDocumentsV1Responses[keyof RerankDocumentsV1Responses];
+export type RerankDocumentsForJinaResponse = RerankDocumentsForJinaResponses[keyof RerankDocumentsForJinaResponses];
 
 export type CompareResponsesData = {
     body: CompareResponsesRequest;

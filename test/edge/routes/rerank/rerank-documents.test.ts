@@ -15,7 +15,7 @@ testRouteSecurity({
 });
 
 testRouteSecurity({
-  operationId: 'rerankDocumentsV1',
+  operationId: 'rerankDocumentsForJina',
   method: 'POST',
   path: '/v1/rerank',
   body,
