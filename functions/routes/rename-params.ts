@@ -16,6 +16,7 @@ function renameParam(error: ApiError, names: Record<string, string>): ApiError {
   const theirs = [param, param.replace(/[.[].*$/s, '')].find((name) => Object.hasOwn(names, name));
   if (theirs === undefined) return error;
   const ours = `${names[theirs]}${param.slice(theirs.length)}`;
-  const message = error.message.replaceAll(`'${param}'`, () => `'${ours}'`);
+  const isSubject = error.message.startsWith(`${param} `);
+  const message = isSubject ? `${ours}${error.message.slice(param.length)}` : error.message;
   return new ApiError(error.code, message, { ...error.options, param: ours });
 }

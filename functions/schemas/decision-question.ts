@@ -4,11 +4,16 @@ import { DecisionTextSchema, toText } from './decision-input';
 import { rejectWith } from './reject';
 
 const probability = z.number().min(0).max(1);
+const MAX_TEXT_LENGTH = 16_384;
 const shared = {
-  instructions: DecisionTextSchema,
+  instructions: DecisionTextSchema.refine(
+    (content) => toText(content) !== '' && toText(content).length <= MAX_TEXT_LENGTH,
+    `must have 1 to ${MAX_TEXT_LENGTH} characters`,
+  ),
   name: z.string().max(256).nullish(),
 };
-const description = z.string().max(4096).nullish();
+const optionText = z.string().min(1).max(1024);
+const description = z.string().max(2048).nullish();
 
 const PredicateSchema = z
   .strictObject({ type: z.literal('predicate'), ...shared })
@@ -21,7 +26,7 @@ const ChoiceSchema = z
     type: z.literal('choice'),
     ...shared,
     choices: z
-      .array(z.strictObject({ value: z.union([z.string().min(1), z.boolean()]), description }))
+      .array(z.strictObject({ value: z.union([optionText, z.boolean()]), description }))
       .min(2)
       .max(255)
       .superRefine((choices, context) => {
@@ -41,7 +46,7 @@ const ScoreSchema = z
     type: z.literal('score'),
     ...shared,
     levels: z
-      .array(z.strictObject({ label: z.string().min(1), description }))
+      .array(z.strictObject({ label: optionText, description }))
       .min(2)
       .max(10),
   })
@@ -95,6 +100,16 @@ export function toPlainQuestion(question: Question): { text: string; labels: str
       ? question.choices.map(({ value, description }) => label(String(value), description))
       : question.levels.map((level) => label(level.label, level.description));
   return { text, labels };
+}
+
+/** The parameters of a question as its caller knows them, by the backend's names. */
+export function paramsOf({ type }: Question, index: number): [string, string][] {
+  const at = `questions[${index}]`;
+  const options = type === 'choice' ? 'choices' : type === 'score' ? 'levels' : 'type';
+  return [
+    [`${at}.text`, `${at}.instructions`],
+    [`${at}.labels`, `${at}.${options}`],
+  ];
 }
 
 /** The answer that these probabilities of the labels are. */

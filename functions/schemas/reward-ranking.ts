@@ -20,7 +20,7 @@ export const RankResponsesSchema = z
       .openapi({
         default: 'auto',
         description:
-          '`scan` keeps the best of the answers in their order, `round_robin` compares all pairs, `adaptive` compares until the order is certain, `auto` is `round_robin` for up to 8 answers and `adaptive` for more.',
+          '`scan` keeps the best of the answers in their order, `round_robin` compares all pairs, `adaptive` compares neighbours until the first is certain, with 3 pairs for each answer unless `max_comparisons` says otherwise, `auto` is `round_robin` for up to 8 answers and `adaptive` for more.',
       }),
     top_n: z
       .int()
@@ -50,9 +50,9 @@ export const RankingAnswerSchema = z.object({
       index: count,
       rank: z.int().min(1),
       score: probability,
-      strength: z.number().nullable(),
-      standard_error: z.number().min(0).nullable(),
-      win_rate: probability.nullable(),
+      strength: z.number(),
+      standard_error: z.number().min(0),
+      win_rate: probability,
       comparisons: count,
     }),
   ),
@@ -76,9 +76,7 @@ export const RankingSchema = z
     method: z.enum(METHODS).openapi({ description: 'What was used.' }),
     comparisons: count.openapi({ description: 'How many pairs were compared.' }),
     best_index: count,
-    is_certain: z
-      .boolean()
-      .openapi({ description: 'Neighbours in the order are told apart with confidence.' }),
+    is_certain: z.boolean().openapi({ description: 'That the first is the best is certain at 95 %.' }),
     cycles: count.openapi({ description: 'Triples of compared answers of which each one beats the next.' }),
     results: z.array(
       z.object({
@@ -89,9 +87,9 @@ export const RankingSchema = z
         relevance_score: probability.openapi({
           description: 'The same, in the name that rerank clients read.',
         }),
-        strength: z.number().nullable().openapi({ description: 'In the Bradley-Terry model, as log-odds.' }),
-        standard_error: z.number().min(0).nullable(),
-        win_rate: probability.nullable(),
+        strength: z.number().openapi({ description: 'In the Bradley-Terry model, as log-odds.' }),
+        standard_error: z.number().min(0).openapi({ description: 'Of the strength.' }),
+        win_rate: probability.openapi({ description: 'How many of its comparisons it won.' }),
         comparisons: count,
         truncated: z.boolean(),
       }),

@@ -1,6 +1,7 @@
 // The fake backend's reward model: the first number in a text is how good it is, and what is read first looks half a point better.
 
 const MAX_LENGTH = 2000;
+const MAX_LABELS = 200;
 const BIAS = 0.5;
 
 const COMMON = ['model', 'input', 'truncation', 'tenant', 'end_user', 'priority'];
@@ -28,7 +29,9 @@ export function answerRewards(pathname, body) {
     return refuse('invalid_value', "'input' has a wrong role.", 'input');
   const long = Object.entries(texts(body)).find(([, text]) => isLong(text));
   if (long !== undefined && body.truncation === 'disabled')
-    return refuse('context_length_exceeded', `'${long[0]}' is too long.`, long[0]);
+    return refuse('context_length_exceeded', `${long[0]} is too long.`, long[0]);
+  const wide = (body.questions ?? []).findIndex(({ labels }) => labels.length > MAX_LABELS);
+  if (wide >= 0) return refuse('unsupported_value', 'Too many labels.', `questions[${wide}].labels`);
   return { value: answer(body) };
 }
 
@@ -63,9 +66,11 @@ function compare({ a, b, order, allow_tie, tie_margin, criteria, input }) {
   );
   const probability = mean(orders.map(({ probability_a }) => probability_a));
   const consistent =
-    orders.length === 2 ? (both[0].probability_a - 0.5) * (both[1].probability_a - 0.5) > 0 : null;
+    orders.length === 2
+      ? a === b || (both[0].probability_a - 0.5) * (both[1].probability_a - 0.5) >= 0
+      : null;
   const margin = Math.abs(2 * probability - 1);
-  const isTie = allow_tie && (consistent === false || margin < tie_margin);
+  const isTie = allow_tie && (a === b || consistent === false || margin < tie_margin);
   const numPairs = Math.max(1, criteria.length);
   return {
     winner: isTie ? 'tie' : probability >= 0.5 ? 'a' : 'b',

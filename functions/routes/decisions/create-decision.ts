@@ -6,10 +6,11 @@ import type { App } from '../../context';
 import { timed } from '../../middleware/timing';
 import { CreateDecisionSchema, DecisionSchema } from '../../schemas/decision';
 import { toDecisionTurns } from '../../schemas/decision-input';
-import { toDecisionAnswer, toPlainQuestion } from '../../schemas/decision-question';
+import { paramsOf, toDecisionAnswer, toPlainQuestion } from '../../schemas/decision-question';
 import { MAX_REWARD_BODY_BYTES } from '../../schemas/reward-request';
 import type { ReadUsage } from '../../schemas/reward-usage';
 import { mostTokensOf } from '../prompt-bounds';
+import { withParams } from '../rename-params';
 import { callerOf, settleRead } from '../rewards/reward-call';
 import { estimateReading, listOf, mostReadOnce, type RewardBody } from '../rewards/reward-estimate';
 
@@ -45,7 +46,9 @@ export function registerCreateDecision(app: App): void {
       truncation: truncation ?? 'auto',
       ...callerOf(c, user),
     } as const;
-    const answer = await timed(c, 'backend', c.var.services.backend.decide(decisions, backendCall(c)));
+    const params = Object.fromEntries(questions.flatMap(paramsOf));
+    const deciding = withParams(params, c.var.services.backend.decide(decisions, backendCall(c)));
+    const answer = await timed(c, 'backend', deciding);
     settleRead(c, answer.usage);
     const answers = questions.map((question, index) =>
       toDecisionAnswer(question, answer.answers[index]?.probabilities ?? []),

@@ -8,7 +8,7 @@ import { mostTokensOf, readContextLength } from '../prompt-bounds';
 const TEMPLATE_TOKENS = 512;
 const MAX_CRITERIA = 16;
 const MAX_TEXTS = 1000;
-/** As many others is an answer compared with, at most, when it is scored against them. */
+/** With as many others is an answer compared, at most, when it is scored against them; a pair counts for both. */
 const MAX_NEIGHBOURS = 8;
 
 /** Parsed, but not validated yet. */
@@ -57,13 +57,14 @@ export function mostScored(body: RewardBody, contextLength: number): number {
       countCriteria(body) *
       mostReadAlone(mostTokensOf([input, criteria, reference]), responses, contextLength)
     );
-  const numPairs = responses.length * Math.min(responses.length - 1, MAX_NEIGHBOURS);
+  const numPairs = (responses.length * Math.min(responses.length - 1, MAX_NEIGHBOURS)) / 2;
   return mostReadInPairs(body, responses, numPairs, contextLength);
 }
 
 export function mostRanked(body: RewardBody, contextLength: number): number {
   const responses = listOf(body['responses']);
-  const all = (responses.length * (responses.length - 1)) / 2;
+  const rivals = Math.max(0, responses.length - 1);
+  const all = body['method'] === 'scan' ? rivals : (responses.length * rivals) / 2;
   const budget = body['max_comparisons'];
   const numPairs = typeof budget === 'number' && budget >= 1 ? Math.min(Math.ceil(budget), all) : all;
   return mostReadInPairs(body, responses, numPairs, contextLength);

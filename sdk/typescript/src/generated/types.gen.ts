@@ -486,7 +486,7 @@ export type RankResponsesRequest = {
     } | null;
     responses: Array<RewardResponse>;
     /**
-     * `scan` keeps the best of the answers in their order, `round_robin` compares all pairs, `adaptive` compares until the order is certain, `auto` is `round_robin` for up to 8 answers and `adaptive` for more.
+     * `scan` keeps the best of the answers in their order, `round_robin` compares all pairs, `adaptive` compares neighbours until the first is certain, with 3 pairs for each answer unless `max_comparisons` says otherwise, `auto` is `round_robin` for up to 8 answers and `adaptive` for more.
      */
     method?: 'auto' | 'scan' | 'round_robin' | 'adaptive' | null;
     /**
@@ -690,7 +690,7 @@ export type RewardRanking = {
     comparisons: number;
     best_index: number;
     /**
-     * Neighbours in the order are told apart with confidence.
+     * That the first is the best is certain at 95 %.
      */
     is_certain: boolean;
     /**
@@ -715,9 +715,15 @@ export type RewardRanking = {
         /**
          * In the Bradley-Terry model, as log-odds.
          */
-        strength: number | null;
-        standard_error: number | null;
-        win_rate: number | null;
+        strength: number;
+        /**
+         * Of the strength.
+         */
+        standard_error: number;
+        /**
+         * How many of its comparisons it won.
+         */
+        win_rate: number;
         comparisons: number;
         truncated: boolean;
     }>;

@@ -185,6 +185,14 @@ describe('400', () => {
     [asking({ type: 'essay', instructions: 'a' }), 'invalid_value', 'questions[1].type'],
     [asking({ type: 'predicate' }), 'missing_required_parameter', 'questions[1].instructions'],
     [asking({ ...predicate, choices: [] }), 'unknown_parameter', 'questions[1].choices'],
+    [asking({ type: 'predicate', instructions: '' }), 'invalid_value', 'questions[1].instructions'],
+    [
+      asking({ type: 'predicate', instructions: 'x'.repeat(16_385) }),
+      'invalid_value',
+      'questions[1].instructions',
+    ],
+    // The fake backend tells 200 labels apart.
+    [asking({ ...choice, choices: values(201) }), 'unsupported_value', 'questions[1].choices'],
     [asking({ ...choice, choices: values(1) }), 'invalid_value', 'questions[1].choices'],
     [asking({ ...choice, choices: values(256) }), 'invalid_value', 'questions[1].choices'],
     [

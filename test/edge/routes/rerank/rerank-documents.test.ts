@@ -98,7 +98,7 @@ describe.each(['/v1/rerank', '/v2/rerank'])('POST %s', (path) => {
     const long = 'x'.repeat(5000);
     const document = await errorOf(await send({ documents: ['a', long], truncation: 'disabled' }));
     expect(document).toMatchObject({ code: 'context_length_exceeded', param: 'documents[1]' });
-    expect(document.message).toBe("'documents[1]' is too long.");
+    expect(document.message).toBe('documents[1] is too long.');
     const query = await errorOf(await send({ query: long, truncation: 'disabled' }));
     expect(query).toMatchObject({ code: 'context_length_exceeded', param: 'query' });
   });

@@ -72,9 +72,16 @@ describe('200', () => {
   });
 
   it('is a tie for identical answers, and where the orders disagree', async () => {
-    expect(await (await send({ b: body.a })).json()).toMatchObject({ winner: 'tie', probability_a: 0.5 });
-    const forced = await (await send({ b: body.a, allow_tie: false })).json();
-    expect(forced).toMatchObject({ winner: 'a', consistent: false });
+    const verdict = async (changes: Record<string, unknown>) => (await send(changes)).json();
+    expect(await verdict({ b: body.a })).toMatchObject({
+      winner: 'tie',
+      probability_a: 0.5,
+      consistent: true,
+    });
+    // Closer than what is read first is preferred.
+    expect(await verdict({ b: '1.8' })).toMatchObject({ winner: 'tie', consistent: false });
+    expect(await verdict({ b: '1.8', allow_tie: false })).toMatchObject({ winner: 'a', consistent: false });
+    expect(await verdict({ tie_margin: 0.9 })).toMatchObject({ winner: 'tie', consistent: true });
   });
 
   it('reads one order when one is asked for', async () => {

@@ -31,8 +31,8 @@ describe('mostScored', () => {
 
   it('is up to 8 others for each answer when there are several', () => {
     const responses = (count: number) => Array.from({ length: count }, () => 'a');
-    expect(mostScored({ input, responses: responses(3) }, CONTEXT)).toBe(2 * 3 * 2 * (REST + 6));
-    expect(mostScored({ input, responses: responses(20) }, CONTEXT)).toBe(2 * 20 * 8 * (REST + 6));
+    expect(mostScored({ input, responses: responses(3) }, CONTEXT)).toBe(2 * 3 * (REST + 6));
+    expect(mostScored({ input, responses: responses(20) }, CONTEXT)).toBe(2 * 20 * 4 * (REST + 6));
   });
 });
 
@@ -41,17 +41,21 @@ describe('mostRanked', () => {
     const body = { input, responses: ['a', 'b', 'c', 'd'] };
     expect(mostRanked(body, CONTEXT)).toBe(2 * 6 * (REST + 6));
     expect(mostRanked({ ...body, max_comparisons: 3 }, CONTEXT)).toBe(2 * 3 * (REST + 6));
+    expect(mostRanked({ ...body, method: 'scan' }, CONTEXT)).toBe(2 * 3 * (REST + 6));
     expect(mostRanked({ ...body, max_comparisons: 99 }, CONTEXT)).toBe(2 * 6 * (REST + 6));
   });
 });
 
-it.each([{}, { responses: 5 }, { responses: [], criteria: [] }, { max_comparisons: 'x', responses: [1] }])(
-  'is a bounded number for a body that is not valid: %j',
-  (body) => {
-    for (const most of [mostCompared, mostScored, mostRanked]) {
-      const tokens = most(body, CONTEXT);
-      expect(tokens).toBeGreaterThanOrEqual(0);
-      expect(tokens).toBeLessThanOrEqual(2 * CONTEXT);
-    }
-  },
-);
+it.each([
+  {},
+  { responses: 5 },
+  { responses: [], method: 'scan' },
+  { responses: [], criteria: [] },
+  { max_comparisons: 'x', responses: [1] },
+])('is a bounded number for a body that is not valid: %j', (body) => {
+  for (const most of [mostCompared, mostScored, mostRanked]) {
+    const tokens = most(body, CONTEXT);
+    expect(tokens).toBeGreaterThanOrEqual(0);
+    expect(tokens).toBeLessThanOrEqual(2 * CONTEXT);
+  }
+});
