@@ -9,6 +9,7 @@ import { onError } from './on-error';
 import { registerCreateChatCompletion } from './routes/chat-completions/create-chat-completion';
 import { registerDeleteChatCompletion } from './routes/chat-completions/delete-chat-completion';
 import { registerReadChatCompletion } from './routes/chat-completions/read-chat-completion';
+import { registerCreateDecision } from './routes/decisions/create-decision';
 import { registerReadDocs } from './routes/docs/read-docs';
 import { registerReadErrorDocs } from './routes/docs/read-error-docs';
 import { registerReadOpenapi } from './routes/docs/read-openapi';
@@ -17,6 +18,11 @@ import { registerReadReadiness } from './routes/health/read-readiness';
 import { registerReadLimits } from './routes/limits/read-limits';
 import { registerListModels } from './routes/models/list-models';
 import { registerReadModel } from './routes/models/read-model';
+import { registerRerankDocuments } from './routes/rerank/rerank-documents';
+import { registerCompareResponses } from './routes/rewards/compare-responses';
+import { registerRankResponses } from './routes/rewards/rank-responses';
+import { registerScoreResponses } from './routes/rewards/score-responses';
+import { registerScoreTexts } from './routes/text-scores/score-texts';
 import { answerUnknownPaths } from './routes/unknown-paths';
 import { registerCreateTokenization } from './routes/tokenize/create-tokenization';
 import { toValidationError } from './validation';
@@ -46,6 +52,15 @@ export function createApp(overrides: Partial<Services> = {}): App {
   registerCreateChatCompletion(app);
   registerReadChatCompletion(app);
   registerDeleteChatCompletion(app);
+  // rewards
+  registerCompareResponses(app);
+  registerScoreResponses(app);
+  registerRankResponses(app);
+  // decisions
+  registerCreateDecision(app);
+  // rerank
+  registerRerankDocuments(app);
+  registerScoreTexts(app);
   // tokenize
   registerCreateTokenization(app);
   // limits

@@ -10,6 +10,9 @@ says whether to try again, and \`retry-after\` when. Metered operations tell the
 
 const TAGS = [
   { name: 'Chat', description: 'Answers to conversations, whole or token by token.' },
+  { name: 'Rewards', description: 'Which answer is better, how good answers are, and in what order.' },
+  { name: 'Decisions', description: 'Questions about an input, answered with probabilities.' },
+  { name: 'Rerank', description: 'What rerank clients of Cohere, Jina and vLLM call.' },
   { name: 'Models', description: 'What can be called.' },
   { name: 'Tokens', description: 'What a text costs.' },
   { name: 'Limits', description: 'What a key may use, and what is left of it.' },

@@ -27,7 +27,9 @@ export function toValidationError(error: z.ZodError, input: unknown): ApiError {
 }
 
 function toDetails(issue: Issue, input: unknown): ErrorDetail[] {
-  if (issue.code === 'invalid_union') return toDetails(closestBranch(issue), input);
+  if (issue.code === 'invalid_union' && issue.errors.length > 0)
+    return toDetails(closestBranch(issue), input);
+  if (issue.code === 'invalid_union') return [wrongKind(issue, input)];
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) =>
       describe('unknown_parameter', [...issue.path, key], 'is not a known parameter'),
@@ -64,6 +66,19 @@ function closestBranch(issue: z.core.$ZodIssueInvalidUnion): Issue {
     path: issue.path,
     message: `expected ${[...new Set(types)].join(' or ')}`,
   };
+}
+
+/** The field that says which form a value has is missing, or names none of them. */
+function wrongKind(issue: z.core.$ZodIssueInvalidUnion, input: unknown): ErrorDetail {
+  if (valueAt(input, issue.path) === undefined) {
+    return describe('missing_required_parameter', issue.path, 'is missing');
+  }
+  const options = 'options' in issue ? issue.options : [];
+  return describe(
+    'invalid_value',
+    issue.path,
+    `must be one of ${options.map((known) => `'${String(known)}'`).join(', ')}`,
+  );
 }
 
 function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {

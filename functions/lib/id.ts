@@ -6,6 +6,9 @@ const PREFIXES = {
   key: 'key_',
   project: 'prj_',
   chatCompletion: 'chatcmpl-',
+  comparison: 'cmp_',
+  scores: 'rwd_',
+  ranking: 'rnk_',
 } as const;
 
 // Crockford's base 32: no I, L, O or U, so an id survives being read out loud.

@@ -72,7 +72,8 @@ function limitExceeded(refusal: Refusal, limits: Limits): ApiError {
 
 /** Never an amount of money: answers end up in logs. */
 function describe({ limit, retryAfterMs, isHeld }: Refusal, limits: Limits): string {
-  const smaller = "shorten it, or set a smaller 'max_completion_tokens'";
+  const smaller =
+    "shorten it, or let it generate or compare less ('max_completion_tokens', 'max_comparisons')";
   if (limit === 'concurrency') {
     return `This API key may run ${limits.concurrency} requests at the same time, and that many are running.`;
   }

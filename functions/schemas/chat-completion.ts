@@ -1,5 +1,6 @@
 // A chat answer, whole or in chunks, in OpenAI's shape.
 import { z } from '@hono/zod-openapi';
+import { BestOfSchema } from './best-of';
 import { ToolCallPieceSchema, ToolCallSchema } from './tool-call';
 import { UsageSchema } from './usage';
 
@@ -51,6 +52,7 @@ export const ChatCompletionSchema = z
       }),
     ),
     usage: UsageSchema,
+    best_of: BestOfSchema.optional(),
     metadata: MetadataSchema.optional(),
   })
   .openapi('ChatCompletion');
@@ -76,6 +78,7 @@ export const ChatCompletionChunkSchema = z
       }),
     ),
     usage: UsageSchema.nullish(),
+    best_of: BestOfSchema.optional(),
   })
   .openapi('ChatCompletionChunk');
 

@@ -1,5 +1,6 @@
 // The body of POST /v1/chat/completions: OpenAI's parameters and ranges.
 import { z } from '@hono/zod-openapi';
+import { bestOfParameters, checkBestOf } from './best-of';
 import { MetadataSchema } from './chat-completion';
 import { ChatMessagesSchema } from './chat-message';
 import { checkKeys, rejectWith } from './reject';
@@ -56,6 +57,7 @@ const parameters = {
     default: true,
     description: 'Whether one answer may make several calls.',
   }),
+  ...bestOfParameters,
 };
 
 const accepted = 'Accepted without effect.';
@@ -107,6 +109,7 @@ export const CreateChatCompletionSchema = z
     if (body.stream_options && body.stream !== true) {
       invalid('stream_options', "needs 'stream' to be true");
     }
+    checkBestOf(body, context);
     const [older, newer] = [body.max_tokens ?? undefined, body.max_completion_tokens ?? undefined];
     if (older !== undefined && newer !== undefined && older !== newer) {
       invalid('max_tokens', "must not differ from 'max_completion_tokens'");

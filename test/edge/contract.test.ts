@@ -3,7 +3,11 @@ import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { isErrorCode } from '../../functions/errors';
 import { ChatCompletionChunkSchema, ChatCompletionSchema } from '../../functions/schemas/chat-completion';
+import { DecisionsAnswerSchema } from '../../functions/schemas/decision';
 import { ModelInfoSchema } from '../../functions/schemas/model';
+import { ComparisonAnswerSchema } from '../../functions/schemas/reward-comparison';
+import { RankingAnswerSchema } from '../../functions/schemas/reward-ranking';
+import { ScoresAnswerSchema } from '../../functions/schemas/reward-scores';
 import { TokenCountSchema } from '../../functions/schemas/tokenization';
 import { readErrorResponse } from '../../functions/services/backend/upstream-error';
 import { ChatCompletionAssembler } from '../../functions/services/chat-completions';
@@ -29,7 +33,7 @@ function recordings(kind: string): [string, Recording][] {
     .map(([file, value]) => [file, RecordingSchema.parse(value)]);
 }
 
-const all = ['chat', 'tokenize', 'models', 'error'].flatMap(recordings);
+const all = ['chat', 'tokenize', 'models', 'rewards', 'error'].flatMap(recordings);
 
 it('there are recordings of every kind, streamed and whole', () => {
   for (const kind of ['chat', 'tokenize', 'models', 'error'])
@@ -72,6 +76,10 @@ describe.each(all)('%s', (_file, { request, status, headers, body, events }) => 
 function schemaOf(path: string): z.ZodType {
   if (path === '/internal/chat') return ChatCompletionSchema;
   if (path === '/internal/tokenize') return TokenCountSchema;
+  if (path === '/internal/rewards/compare') return ComparisonAnswerSchema;
+  if (path === '/internal/rewards/score') return ScoresAnswerSchema;
+  if (path === '/internal/rewards/rank') return RankingAnswerSchema;
+  if (path === '/internal/decisions') return DecisionsAnswerSchema;
   if (path === '/internal/models') return z.object({ data: z.array(ModelInfoSchema) });
   throw new Error(`no schema for ${path}`);
 }

@@ -45,6 +45,22 @@ describe('the SDK in a Worker', () => {
     expect(seen).toHaveLength(1);
   });
 
+  it('compares, scores, ranks and decides', async () => {
+    const { rewards, decisions } = await makeClient();
+    const judged = { model: 'fake-judge', input: 'Which?' };
+    expect((await rewards.compare({ ...judged, a: '2', b: '1' })).winner).toBe('a');
+    expect((await rewards.score({ ...judged, responses: ['1'] })).data[0]?.score).toBeGreaterThan(0.5);
+    expect((await rewards.rank({ ...judged, responses: ['1', '2'] })).best_index).toBe(1);
+    const questions = [{ type: 'predicate' as const, instructions: 'Is it?' }];
+    expect((await decisions.create({ ...judged, questions })).answers[0]?.type).toBe('predicate');
+  });
+
+  it('reranks', async () => {
+    const client = await makeClient();
+    const { results } = await client.rerank({ model: 'fake-judge', query: 'q', documents: ['1', '2'] });
+    expect(results.map(({ index }) => index)).toEqual([1, 0]);
+  });
+
   it('throws its typed errors', async () => {
     const stranger = await makeClient('att_test_wrong');
     await expect(stranger.models.list()).rejects.toBeInstanceOf(AuthenticationError);

@@ -3,6 +3,9 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Attune, AttuneError, ServerError } from '../../sdk/typescript/src';
 import { KEY, QUESTION, json, rejection, startServer } from './support/scripted-server';
 
+const JUDGED = { model: 'm', input: 'q' };
+const ASKED = { type: 'predicate' as const, instructions: 'Is it?' };
+
 afterEach(() => vi.unstubAllEnvs());
 
 describe('a call', () => {
@@ -31,6 +34,16 @@ describe('a call', () => {
     ['model', 'GET', '/v1/models/m%3F', (c: Attune) => c.models.retrieve('m?')],
     ['limits', 'GET', '/v1/limits', (c: Attune) => c.limits()],
     ['tokenize', 'POST', '/v1/tokenize', (c: Attune) => c.tokenize({ model: 'm', text: 'x' })],
+    [
+      'compare',
+      'POST',
+      '/v1/rewards/compare',
+      (c: Attune) => c.rewards.compare({ ...JUDGED, a: 'a', b: 'b' }),
+    ],
+    ['score', 'POST', '/v1/rewards/score', (c: Attune) => c.rewards.score({ ...JUDGED, responses: ['a'] })],
+    ['rank', 'POST', '/v1/rewards/rank', (c: Attune) => c.rewards.rank({ ...JUDGED, responses: ['a', 'b'] })],
+    ['decide', 'POST', '/v1/decisions', (c: Attune) => c.decisions.create({ ...JUDGED, questions: [ASKED] })],
+    ['rerank', 'POST', '/v2/rerank', (c: Attune) => c.rerank({ model: 'm', query: 'q', documents: ['d'] })],
   ])('%s goes to its path', async (_, method, url, call) => {
     const { client, received } = await startServer([json(200, {})]);
     await call(client);

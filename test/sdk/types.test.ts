@@ -7,12 +7,16 @@ import {
   type ChatCompletionChunk,
   type ChatCompletionDeleted,
   type CreateChatCompletionRequest,
+  type Decision,
   type Model,
+  type RewardComparison,
+  type RewardRanking,
+  type RewardScores,
   type Stream,
 } from '../../sdk/typescript/src';
 import { KEY, QUESTION } from './support/scripted-server';
 
-const { chat, models, ...client } = new Attune({
+const { chat, decisions, models, rewards, ...client } = new Attune({
   apiKey: KEY,
   baseUrl: 'http://127.0.0.1:1',
   fetch: () => new Promise(() => {}),
@@ -37,6 +41,12 @@ it('the other operations have their own types', () => {
   expectTypeOf(chat.completions.retrieve('c')).resolves.toEqualTypeOf<ChatCompletion>();
   expectTypeOf(chat.completions.delete('c')).resolves.toEqualTypeOf<ChatCompletionDeleted>();
   expectTypeOf(models.retrieve('m')).resolves.toEqualTypeOf<Model>();
+  const judged = { model: 'm', input: 'q' };
+  expectTypeOf(rewards.compare({ ...judged, a: 'a', b: 'b' })).resolves.toEqualTypeOf<RewardComparison>();
+  expectTypeOf(rewards.score({ ...judged, responses: ['a'] })).resolves.toEqualTypeOf<RewardScores>();
+  expectTypeOf(rewards.rank({ ...judged, responses: ['a', 'b'] })).resolves.toEqualTypeOf<RewardRanking>();
+  const question = { type: 'predicate' as const, instructions: 'Is it?' };
+  expectTypeOf(decisions.create({ ...judged, questions: [question] })).resolves.toEqualTypeOf<Decision>();
   expectTypeOf(client).not.toHaveProperty('get');
 });
 
@@ -47,6 +57,8 @@ it('a request that the specification does not allow does not compile', () => {
   void chat.completions.create({ ...QUESTION, temperature: 'hot' });
   // @ts-expect-error -- no messages
   void chat.completions.create({ model: 'm' });
+  // @ts-expect-error -- a method that does not exist
+  void rewards.rank({ model: 'm', input: 'q', responses: ['a', 'b'], method: 'bubble' });
   // @ts-expect-error -- an option that does not exist
   void models.list({ timeout: 1 });
 });

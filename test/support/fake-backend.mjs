@@ -1,7 +1,8 @@
 // A backend over a real socket whose behaviour the caller chooses by the model's name; for edge tests.
 import { createServer } from 'node:http';
+import { answerRewards } from './fake-rewards.mjs';
 
-const MODEL = {
+const CHAT_MODEL = {
   id: 'fake',
   created: 1764000000,
   owned_by: 'attune',
@@ -12,6 +13,8 @@ const MODEL = {
   license: 'Apache-2.0',
   shutdown_date: null,
 };
+
+const MODELS = [CHAT_MODEL, { ...CHAT_MODEL, id: 'fake-judge', capabilities: ['reward'] }];
 
 const USAGE = {
   prompt_tokens: 3,
@@ -69,10 +72,17 @@ async function answer(request, response, { secret, calls }) {
   });
   if (request.headers['x-attune-secret'] !== secret)
     return fail(response, id, 401, 'invalid_api_key', 'wrong secret');
-  if (pathname === '/internal/models') return json(response, 200, { data: [MODEL] });
+  if (pathname === '/internal/models') return json(response, 200, { data: MODELS });
   if (pathname === '/internal/tokenize') {
     return json(response, 200, { model: call.body.model, ids: [1, 2, 3], count: 3, context_length: 8192 });
   }
+  if (await misbehave(call.body?.model, response, id)) return undefined;
+  const judged = answerRewards(pathname, call.body);
+  if (judged?.refusal) {
+    const [code, message, param] = judged.refusal;
+    return fail(response, id, 400, code, message, param);
+  }
+  if (judged) return json(response, 200, judged.value);
   if (pathname !== '/internal/chat') return fail(response, id, 404, 'unknown_url', 'no such path');
   return chat(call.body, response, id);
 }
@@ -83,37 +93,63 @@ function findCall(calls, searchParams) {
   return [...calls.values()].find(({ body }) => body?.seed === Number(searchParams.get('seed')));
 }
 
-/** The model's name says what to do; every other name is a model that answers. */
-async function chat(body, response, id) {
-  switch (body.model) {
+/** Does what the model's name says, if that is to fail; false for a model that answers. */
+async function misbehave(model, response, id) {
+  switch (model) {
     case 'missing':
-      return fail(response, id, 404, 'model_not_found', 'The model does not exist.', 'model');
+      fail(response, id, 404, 'model_not_found', 'The model does not exist.', 'model');
+      return true;
     case 'overloaded':
-      return fail(response, id, 503, 'server_is_overloaded', 'Too many requests are waiting.', null, {
+      fail(response, id, 503, 'server_is_overloaded', 'Too many requests are waiting.', null, {
         'retry-after': '7',
       });
+      return true;
     case 'wrong-secret':
-      return fail(response, id, 401, 'invalid_api_key', 'secret traceback');
+      fail(response, id, 401, 'invalid_api_key', 'secret traceback');
+      return true;
     case 'detail':
-      return json(response, 422, { detail: [{ msg: 'secret traceback' }] });
+      json(response, 422, { detail: [{ msg: 'secret traceback' }] });
+      return true;
     case 'html':
       response.writeHead(200, { 'content-type': 'text/html' });
-      return response.end('<h1>secret traceback</h1>');
+      response.end('<h1>secret traceback</h1>');
+      return true;
     case 'code-of-another-status':
-      return fail(response, id, 500, 'model_not_found', 'secret traceback');
+      fail(response, id, 500, 'model_not_found', 'secret traceback');
+      return true;
     case 'reset':
-      return response.destroy();
+      response.destroy();
+      return true;
+    case 'hang':
+      return true;
+    case 'late-refusal':
+      await sleep(700);
+      fail(response, id, 404, 'model_not_found', 'The model does not exist.', 'model');
+      return true;
+    case 'no-reward':
+      fail(
+        response,
+        id,
+        400,
+        'unsupported_value',
+        'no-reward cannot judge. Models that can: fake-judge.',
+        'model',
+      );
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** The model's name says how it answers; most names are a model that says three words. */
+async function chat(body, response, id) {
+  switch (body.model) {
     case 'extra-field':
       return json(response, 200, { ...completion(body), debug: 'secret traceback' });
-    case 'hang':
-      return undefined;
     case 'no-tools': {
       const message = 'no-tools cannot call tools. Models that can: tools.';
       return fail(response, id, 400, 'unsupported_value', message, 'tools');
     }
-    case 'late-refusal':
-      await sleep(700);
-      return fail(response, id, 404, 'model_not_found', 'The model does not exist.', 'model');
     case 'tools':
       // The first turn calls, the turn after the results is text.
       if (body.messages.at(-1).role !== 'tool') {
@@ -219,23 +255,18 @@ function chunk({ id, created, model }, delta, finishReason = null) {
   return { id, object: 'chat.completion.chunk', created, model, system_fingerprint: 'fp_fake', choices };
 }
 
-function completion({ id, created, model }) {
-  return {
-    id,
-    object: 'chat.completion',
-    created,
-    model,
-    system_fingerprint: 'fp_fake',
-    choices: [
-      {
-        index: 0,
-        message: { role: 'assistant', content: WORDS.join(''), refusal: null },
-        logprobs: null,
-        finish_reason: 'stop',
-      },
-    ],
-    usage: USAGE,
-  };
+/** Of several choices the second one is the best for the fake reward model. */
+function completion({ id, created, model, n = 1 }) {
+  const contents = Array.from({ length: n }, (_, index) => (index === 1 ? 'best 99' : `choice ${index}`));
+  if (n === 1) contents[0] = WORDS.join('');
+  const choices = contents.map((content, index) => ({
+    index,
+    message: { role: 'assistant', content, refusal: null },
+    logprobs: null,
+    finish_reason: 'stop',
+  }));
+  const object = 'chat.completion';
+  return { id, object, created, model, system_fingerprint: 'fp_fake', choices, usage: USAGE };
 }
 
 function fail(response, requestId, status, code, message, param = null, headers = {}) {

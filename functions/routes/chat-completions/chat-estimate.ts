@@ -1,50 +1,49 @@
 // The most that a chat request can use, and what a stream has used when it ends before its usage came.
 import type { Context } from 'hono';
-import { backendCall } from '../../backend-call';
 import type { AppEnv } from '../../context';
 import type { ChatCompletionChunk } from '../../schemas/chat-completion';
+import { MAX_BEST_OF } from '../../schemas/best-of';
 import type { Tokens, TokenUse } from '../../services/ledger';
+import { countBytes, mostTokensOf, readContextLength } from '../prompt-bounds';
 
 /** What templates add that no byte of the body stands for: a default system prompt, how to call tools. */
 const TEMPLATE_TOKENS = 256;
-/** For models that the backend does not list, which it will most likely refuse. */
-const UNKNOWN_CONTEXT = 131_072;
-const CATALOG_TIMEOUT_MS = 5_000;
 const MAX_CHOICES = 128;
 
 /** Parsed, but not validated yet. */
 type ChatBody = Partial<Record<string, unknown>>;
 
-const encoder = new TextEncoder();
-const countBytes = (text: string) => encoder.encode(text).length;
-
-/** Reads the model's context length from the catalog, which remembers it. */
 export async function estimateChat(c: Context<AppEnv>): Promise<TokenUse> {
   const body = (await c.req.json<ChatBody | null>()) ?? {};
   const model = typeof body['model'] === 'string' ? body['model'] : '';
-  const models = await c.var.services.models.list(backendCall(c, CATALOG_TIMEOUT_MS));
-  const contextLength = models.find(({ id }) => id === model)?.context_length ?? UNKNOWN_CONTEXT;
-  return { model, ...mostTokens(body, contextLength) };
+  const most = { model, ...mostTokens(body, await readContextLength(c, model)) };
+  const rewardModel = body['reward_model'];
+  if (typeof rewardModel !== 'string') return most;
+  const promptTokens = mostJudged(body, await readContextLength(c, rewardModel));
+  return { ...most, judged: { model: rewardModel, promptTokens } };
+}
+
+/** Every answer beside every other one, each time as much as the reward model can read. */
+export function mostJudged({ best_of: bestOf }: ChatBody, contextLength: number): number {
+  const choices = isCount(bestOf) ? Math.min(Math.ceil(bestOf), MAX_BEST_OF) : 0;
+  return choices * (choices - 1) * contextLength;
 }
 
 /** An upper bound for every body that is valid; what an invalid one says does not matter. */
 export function mostTokens(body: ChatBody, contextLength: number): Tokens {
   const maxTokens = body['max_completion_tokens'] ?? body['max_tokens'];
   const perChoice = isCount(maxTokens) ? Math.min(maxTokens, contextLength) : contextLength;
-  const choices = isCount(body['n']) ? Math.min(body['n'], MAX_CHOICES) : 1;
+  const n = body['best_of'] ?? body['n'];
+  const choices = isCount(n) ? Math.min(n, MAX_CHOICES) : 1;
   return {
     promptTokens: Math.min(mostPromptTokens(body), contextLength),
     completionTokens: Math.ceil(perChoice * choices),
   };
 }
 
-/**
- * A token stands for at least one byte of the text that the tokenizer sees. That text may have been
- * brought to another normal form, and templates write the tools anew, with spaces of their own.
- */
+/** The tools twice: templates write them anew, with spaces of their own. */
 function mostPromptTokens(body: ChatBody): number {
-  const text = JSON.stringify([body['messages'], body['tools'], body['tools']]);
-  return Math.max(countBytes(text), countBytes(text.normalize('NFC'))) + TEMPLATE_TOKENS;
+  return mostTokensOf([body['messages'], body['tools'], body['tools']]) + TEMPLATE_TOKENS;
 }
 
 function isCount(value: unknown): value is number {

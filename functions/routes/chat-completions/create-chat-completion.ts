@@ -8,6 +8,7 @@ import { toUnixSeconds } from '../../lib/time';
 import { timed } from '../../middleware/timing';
 import { ChatCompletionSchema } from '../../schemas/chat-completion';
 import { CreateChatCompletionSchema } from '../../schemas/create-chat-completion';
+import { chooseBest } from './best-of';
 import { estimateChat } from './chat-estimate';
 import { streamChatCompletion } from './stream-chat-completion';
 import { toChatCall } from './to-chat-call';
@@ -70,8 +71,13 @@ export function registerCreateChatCompletion(app: App): void {
     });
     if (body.stream === true) return streamChatCompletion(c, body, chat);
 
-    const completion = await timed(c, 'backend', c.var.services.backend.chat(chat, backendCall(c)));
+    const call = backendCall(c);
+    const completing = body.reward_model
+      ? chooseBest(c, body, body.reward_model, chat, call)
+      : c.var.services.backend.chat(chat, call);
+    const completion = await timed(c, 'backend', completing);
     const { prompt_tokens: promptTokens, completion_tokens: completionTokens } = completion.usage;
+    // Without effect after chooseBest, which knows more.
     c.var.metering.settle({ promptTokens, completionTokens });
     if (body.store === true) {
       const stored = { ...completion, metadata: body.metadata ?? {} };

@@ -9,6 +9,8 @@ import type { ChatCompletionChunk } from '../../schemas/chat-completion';
 import type { CreateChatCompletion } from '../../schemas/create-chat-completion';
 import { relayEvents, type ChatCall } from '../../services/backend';
 import { ChatCompletionAssembler } from '../../services/chat-completions';
+import type { TokenUse } from '../../services/ledger';
+import { chooseBest, toEventStream } from './best-of';
 import { StreamedTokens } from './chat-estimate';
 
 const HEADERS = {
@@ -29,13 +31,15 @@ export async function streamChatCompletion(
   const call = backendCall(c);
   const signal = AbortSignal.any([call.signal, ours.signal]);
   const stored = body.store === true ? storing(c, body) : undefined;
-  const metered = metering(c, signal);
+  const metered = metering(c, signal, body.best_of ? c.var.metering.most : undefined);
   const stream = await timed(
     c,
     'backend',
     relayEvents({
       // The usage is asked for in any case, but only passed on when the caller wants it.
-      opening: backend.streamChat({ ...chat, include_usage: true }, { ...call, signal }),
+      opening: body.reward_model
+        ? chooseBest(c, body, body.reward_model, chat, { ...call, signal }).then(toEventStream)
+        : backend.streamChat({ ...chat, include_usage: true }, { ...call, signal }),
       abort: () => ours.abort(),
       signal,
       acceptedAtMs: c.var.acceptedAtMs,
@@ -56,15 +60,18 @@ export async function streamChatCompletion(
   return c.body(stream, 200, HEADERS);
 }
 
-/** Settles when the stream is over, which aborts the signal whoever ended it: backend, caller or a fault. */
-function metering(c: Context<AppEnv>, signal: AbortSignal) {
+/**
+ * Settles when the stream is over, which aborts the signal whoever ended it: backend, caller or a fault.
+ * `hidden` is the most that a caller who leaves before the first chunk has used, where work is done before it.
+ */
+function metering(c: Context<AppEnv>, signal: AbortSignal, hidden: TokenUse | undefined) {
   const { metering } = c.var;
   const tokens = new StreamedTokens(metering.most);
   let hasFailed = false;
   metering.hold();
   signal.addEventListener('abort', () => {
     if (hasFailed && !tokens.isBegun) metering.release();
-    else metering.settle(tokens.total());
+    else metering.settle(hidden !== undefined && !tokens.isBegun ? hidden : tokens.total());
   });
   return {
     add: (chunk: ChatCompletionChunk) => tokens.add(chunk),

@@ -28,7 +28,7 @@ export function toChatCall(
     top_p: body.top_p ?? 1,
     stop: typeof body.stop === 'string' ? [body.stop] : (body.stop ?? []),
     seed: body.seed ?? null,
-    n: body.n ?? 1,
+    n: body.best_of ?? body.n ?? 1,
     logprobs: body.logprobs ?? false,
     top_logprobs: body.top_logprobs ?? 0,
     frequency_penalty: body.frequency_penalty ?? 0,

@@ -2,9 +2,14 @@
 import { z } from 'zod';
 import { ApiError } from '../../errors';
 import { ChatCompletionSchema, type ChatCompletion } from '../../schemas/chat-completion';
+import { DecisionsAnswerSchema, type DecisionsAnswer } from '../../schemas/decision';
 import { ModelInfoSchema, type ModelInfo } from '../../schemas/model';
+import { ComparisonAnswerSchema, type ComparisonAnswer } from '../../schemas/reward-comparison';
+import { RankingAnswerSchema, type RankingAnswer } from '../../schemas/reward-ranking';
+import { ScoresAnswerSchema, type ScoresAnswer } from '../../schemas/reward-scores';
 import { TokenCountSchema, type TokenCount } from '../../schemas/tokenization';
 import type { Backend, BackendCall, ChatCall, Readiness, TokenizeCall } from './interface';
+import type { ComparisonCall, DecisionsCall, RankingCall, ScoresCall } from './reward-calls';
 import { backendUnavailable, invalidResponse, parseJson, readErrorResponse } from './upstream-error';
 
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
@@ -65,6 +70,31 @@ export class HttpBackend implements Backend {
   async tokenize(body: TokenizeCall, call: BackendCall): Promise<TokenCount> {
     const response = await this.#request('POST', '/internal/tokenize', body, call);
     return this.#readJson(response, TokenCountSchema, call);
+  }
+
+  async compare(body: ComparisonCall, call: BackendCall): Promise<ComparisonAnswer> {
+    const response = await this.#request('POST', '/internal/rewards/compare', body, call);
+    return this.#readJson(response, ComparisonAnswerSchema, call);
+  }
+
+  async score(body: ScoresCall, call: BackendCall): Promise<ScoresAnswer> {
+    const response = await this.#request('POST', '/internal/rewards/score', body, call);
+    return this.#readJson(response, ScoresAnswerSchema, call);
+  }
+
+  async rank(body: RankingCall, call: BackendCall): Promise<RankingAnswer> {
+    const response = await this.#request('POST', '/internal/rewards/rank', body, call);
+    return this.#readJson(response, RankingAnswerSchema, call);
+  }
+
+  async decide(body: DecisionsCall, call: BackendCall): Promise<DecisionsAnswer> {
+    const response = await this.#request('POST', '/internal/decisions', body, call);
+    const decisions = await this.#readJson(response, DecisionsAnswerSchema, call);
+    const isWhole = body.questions.every(
+      ({ labels }, index) => decisions.answers[index]?.probabilities.length === labels.length,
+    );
+    if (!isWhole) throw invalidResponse('not a probability for every label');
+    return decisions;
   }
 
   /** Sends and gives only an answer with status 200; everything else becomes an ApiError. */

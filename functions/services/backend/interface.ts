@@ -1,10 +1,15 @@
 // What the edge asks of a backend, whichever driver answers.
 import type { ChatCompletion } from '../../schemas/chat-completion';
 import type { PlainMessage } from '../../schemas/chat-message';
+import type { DecisionsAnswer } from '../../schemas/decision';
 import type { ModelInfo } from '../../schemas/model';
 import type { PlainResponseFormat } from '../../schemas/response-format';
+import type { ComparisonAnswer } from '../../schemas/reward-comparison';
+import type { RankingAnswer } from '../../schemas/reward-ranking';
+import type { ScoresAnswer } from '../../schemas/reward-scores';
 import type { TokenCount } from '../../schemas/tokenization';
 import type { PlainTools } from '../../schemas/tool';
+import type { ComparisonCall, DecisionsCall, RankingCall, ScoresCall } from './reward-calls';
 
 /** What goes with every call: who asks, how long there is, and the signal of a caller who left. */
 export interface BackendCall {
@@ -57,4 +62,8 @@ export interface Backend {
   /** The bytes of the event stream, as the backend sends them. */
   streamChat(body: ChatCall, call: BackendCall): Promise<ReadableStream<Uint8Array>>;
   tokenize(body: TokenizeCall, call: BackendCall): Promise<TokenCount>;
+  compare(body: ComparisonCall, call: BackendCall): Promise<ComparisonAnswer>;
+  score(body: ScoresCall, call: BackendCall): Promise<ScoresAnswer>;
+  rank(body: RankingCall, call: BackendCall): Promise<RankingAnswer>;
+  decide(body: DecisionsCall, call: BackendCall): Promise<DecisionsAnswer>;
 }

@@ -10,10 +10,12 @@ export class ChatCompletionAssembler {
   readonly #choices = new Map<number, Omit<Choice, 'finish_reason'> & { finish_reason?: string }>();
   #first: ChatCompletionChunk | undefined;
   #usage: ChatCompletion['usage'] | undefined;
+  #bestOf: ChatCompletion['best_of'];
 
   add(chunk: ChatCompletionChunk): void {
     this.#first ??= chunk;
     if (chunk.usage) this.#usage = chunk.usage;
+    if (chunk.best_of) this.#bestOf = chunk.best_of;
     for (const choice of chunk.choices) this.#addChoice(choice);
   }
 
@@ -31,6 +33,7 @@ export class ChatCompletionAssembler {
       system_fingerprint,
       choices,
       usage: this.#usage,
+      ...(this.#bestOf === undefined ? {} : { best_of: this.#bestOf }),
     };
   }
 

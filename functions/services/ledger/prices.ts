@@ -11,6 +11,7 @@ interface Price {
 
 const PRICES: Record<string, Price> = {
   'smollm2-135m-instruct': { input: 10_000, output: 20_000 },
+  'gram-smollm2-135m': { input: 10_000, output: 20_000 },
 };
 
 /** For models that are not listed: dear rather than free, so that a forgotten line never overruns a budget. */
@@ -20,13 +21,21 @@ export interface TokenUse {
   model: string;
   promptTokens: number;
   completionTokens: number;
+  /** What a reward model read beside it, to choose among its answers. */
+  judged?: { model: string; promptTokens: number };
 }
 
 /** Tokens and their price, rounded up to a whole millionth. */
-export function amountOf({ model, promptTokens, completionTokens }: TokenUse): Amount {
-  const { input, output } = (Object.hasOwn(PRICES, model) ? PRICES[model] : undefined) ?? UNLISTED;
+export function amountOf({ model, promptTokens, completionTokens, judged }: TokenUse): Amount {
+  const { input, output } = priceOf(model);
+  const price = promptTokens * input + completionTokens * output;
+  const judging = judged === undefined ? 0 : judged.promptTokens * priceOf(judged.model).input;
   return {
-    tokens: promptTokens + completionTokens,
-    micros: Math.ceil((promptTokens * input + completionTokens * output) / 1e6),
+    tokens: promptTokens + completionTokens + (judged?.promptTokens ?? 0),
+    micros: Math.ceil((price + judging) / 1e6),
   };
+}
+
+function priceOf(model: string): Price {
+  return (Object.hasOwn(PRICES, model) ? PRICES[model] : undefined) ?? UNLISTED;
 }

@@ -1,22 +1,39 @@
 // The client: settings read once, and the operations by resource.
 import type { Call } from './call';
-import { createTokenization, readLimits } from './generated/sdk.gen';
-import type { CreateTokenizationRequest, Limits, Tokenization } from './generated/types.gen';
+import { createTokenization, readLimits, rerankDocuments } from './generated/sdk.gen';
+import type {
+  CreateTokenizationRequest,
+  Limits,
+  RerankDocumentsRequest,
+  Reranking,
+  Tokenization,
+} from './generated/types.gen';
 import { type CallOptions, type ClientOptions, readSettings } from './options';
 import { Chat } from './resources/chat';
+import { Decisions } from './resources/decisions';
 import { Models } from './resources/models';
+import { Rewards } from './resources/rewards';
 import { Transport } from './transport';
 
 export class Attune {
   readonly chat: Chat;
+  readonly decisions: Decisions;
   readonly models: Models;
+  readonly rewards: Rewards;
   readonly #transport: Transport;
 
   /** @throws AttuneError when the key or the address is missing or a setting is not usable */
   constructor(options: ClientOptions = {}) {
     this.#transport = new Transport(readSettings(options));
     this.chat = new Chat(this.#transport);
+    this.decisions = new Decisions(this.#transport);
     this.models = new Models(this.#transport);
+    this.rewards = new Rewards(this.#transport);
+  }
+
+  /** Documents in the order in which they answer a query. */
+  rerank(body: RerankDocumentsRequest, options?: CallOptions): Call<Reranking> {
+    return this.#transport.json((wire) => rerankDocuments({ ...wire, body }), options);
   }
 
   /** The token ids of a text or of messages, and how many there are. */

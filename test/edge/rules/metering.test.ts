@@ -43,7 +43,14 @@ describe('the routes of the app', () => {
     const metered = [...chains(createApp())].filter(([, names]) => names.includes('meter'));
     expect(metered.map(([route]) => route).sort()).toEqual([
       'POST /v1/chat/completions',
+      'POST /v1/decisions',
+      'POST /v1/rerank',
+      'POST /v1/rewards/compare',
+      'POST /v1/rewards/rank',
+      'POST /v1/rewards/score',
+      'POST /v1/score',
       'POST /v1/tokenize',
+      'POST /v2/rerank',
     ]);
     for (const [, names] of metered) {
       const inOrder = ['limitBody', 'requireKey', 'limitHeaders', 'readJsonBody', 'meter'];

@@ -2,7 +2,7 @@
 
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client';
 import { client } from './client.gen';
-import type { CreateChatCompletionData, CreateChatCompletionErrors, CreateChatCompletionResponses, CreateTokenizationData, CreateTokenizationErrors, CreateTokenizationResponses, DeleteChatCompletionData, DeleteChatCompletionErrors, DeleteChatCompletionResponses, ListModelsData, ListModelsErrors, ListModelsResponses, ReadChatCompletionData, ReadChatCompletionErrors, ReadChatCompletionResponses, ReadHealthData, ReadHealthErrors, ReadHealthResponses, ReadLimitsData, ReadLimitsErrors, ReadLimitsResponses, ReadModelData, ReadModelErrors, ReadModelResponses, ReadReadinessData, ReadReadinessErrors, ReadReadinessResponses } from './types.gen';
+import type { CompareResponsesData, CompareResponsesErrors, CompareResponsesResponses, CreateChatCompletionData, CreateChatCompletionErrors, CreateChatCompletionResponses, CreateDecisionData, CreateDecisionErrors, CreateDecisionResponses, CreateTokenizationData, CreateTokenizationErrors, CreateTokenizationResponses, DeleteChatCompletionData, DeleteChatCompletionErrors, DeleteChatCompletionResponses, ListModelsData, ListModelsErrors, ListModelsResponses, RankResponsesData, RankResponsesErrors, RankResponsesResponses, ReadChatCompletionData, ReadChatCompletionErrors, ReadChatCompletionResponses, ReadHealthData, ReadHealthErrors, ReadHealthResponses, ReadLimitsData, ReadLimitsErrors, ReadLimitsResponses, ReadModelData, ReadModelErrors, ReadModelResponses, ReadReadinessData, ReadReadinessErrors, ReadReadinessResponses, RerankDocumentsData, RerankDocumentsErrors, RerankDocumentsForJinaData, RerankDocumentsForJinaErrors, RerankDocumentsForJinaResponses, RerankDocumentsResponses, ScoreResponsesData, ScoreResponsesErrors, ScoreResponsesResponses, ScoreTextsData, ScoreTextsErrors, ScoreTextsResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -70,6 +70,21 @@ export const readChatCompletion = <ThrowOnError extends boolean = false>(options
 });
 
 /**
+ * Answer questions about an input
+ *
+ * OpenAI's Decisions: whether statements about an input are true, which of some choices fits it, and on which level it is, with probabilities. Nothing is generated; the input is read once for all questions.
+ */
+export const createDecision = <ThrowOnError extends boolean = false>(options: Options<CreateDecisionData, ThrowOnError>): RequestResult<CreateDecisionResponses, CreateDecisionErrors, ThrowOnError> => (options.client ?? client).post<CreateDecisionResponses, CreateDecisionErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/decisions',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
  * Read your limits
  *
  * The limits of the API key that asks, and what is left of them. Asking costs nothing.
@@ -103,6 +118,81 @@ export const readModel = <ThrowOnError extends boolean = false>(options: Options
 });
 
 /**
+ * Rerank documents
+ *
+ * Scores each document as an answer to the query, and gives the best first, in the shape that Cohere's and Jina's clients read. The same as `/v2/rerank`, at the path of Jina's and older clients.
+ */
+export const rerankDocumentsForJina = <ThrowOnError extends boolean = false>(options: Options<RerankDocumentsForJinaData, ThrowOnError>): RequestResult<RerankDocumentsForJinaResponses, RerankDocumentsForJinaErrors, ThrowOnError> => (options.client ?? client).post<RerankDocumentsForJinaResponses, RerankDocumentsForJinaErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/rerank',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Compare two answers
+ *
+ * Which of two answers is better, as a calibrated probability. The pair is read in both orders, so that exchanging `a` and `b` gives exactly the opposite verdict.
+ */
+export const compareResponses = <ThrowOnError extends boolean = false>(options: Options<CompareResponsesData, ThrowOnError>): RequestResult<CompareResponsesResponses, CompareResponsesErrors, ThrowOnError> => (options.client ?? client).post<CompareResponsesResponses, CompareResponsesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/rewards/compare',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Rank answers
+ *
+ * Puts answers in order, best first, from comparisons of pairs in both orders. It is always a total order, also where preferences run in circles; `cycles` counts those.
+ */
+export const rankResponses = <ThrowOnError extends boolean = false>(options: Options<RankResponsesData, ThrowOnError>): RequestResult<RankResponsesResponses, RankResponsesErrors, ThrowOnError> => (options.client ?? client).post<RankResponsesResponses, RankResponsesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/rewards/rank',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Score answers
+ *
+ * A score for each answer, in the order of the request. Scores of one model and one `against` can be compared with each other.
+ */
+export const scoreResponses = <ThrowOnError extends boolean = false>(options: Options<ScoreResponsesData, ThrowOnError>): RequestResult<ScoreResponsesResponses, ScoreResponsesErrors, ThrowOnError> => (options.client ?? client).post<ScoreResponsesResponses, ScoreResponsesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/rewards/score',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Score pairs of texts
+ *
+ * Scores each text as an answer to another, in the shape that vLLM's clients read: one question with many answers, or as many questions as answers.
+ */
+export const scoreTexts = <ThrowOnError extends boolean = false>(options: Options<ScoreTextsData, ThrowOnError>): RequestResult<ScoreTextsResponses, ScoreTextsErrors, ThrowOnError> => (options.client ?? client).post<ScoreTextsResponses, ScoreTextsErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/score',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
  * Count tokens
  *
  * The ids and the number of tokens of a text, or of messages with the model's template around them. Text never yields control tokens.
@@ -110,6 +200,21 @@ export const readModel = <ThrowOnError extends boolean = false>(options: Options
 export const createTokenization = <ThrowOnError extends boolean = false>(options: Options<CreateTokenizationData, ThrowOnError>): RequestResult<CreateTokenizationResponses, CreateTokenizationErrors, ThrowOnError> => (options.client ?? client).post<CreateTokenizationResponses, CreateTokenizationErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
     url: '/v1/tokenize',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Rerank documents
+ *
+ * Scores each document as an answer to the query, and gives the best first, in the shape that Cohere's and Jina's clients read. A score says how much better the document is than no answer.
+ */
+export const rerankDocuments = <ThrowOnError extends boolean = false>(options: Options<RerankDocumentsData, ThrowOnError>): RequestResult<RerankDocumentsResponses, RerankDocumentsErrors, ThrowOnError> => (options.client ?? client).post<RerankDocumentsResponses, RerankDocumentsErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v2/rerank',
     ...options,
     headers: {
         'Content-Type': 'application/json',

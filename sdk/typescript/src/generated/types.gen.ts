@@ -4,6 +4,22 @@ export type ClientOptions = {
     baseUrl: `${string}://${string}` | (string & {});
 };
 
+export type BestOf = {
+    /**
+     * How many answers were made.
+     */
+    n: number;
+    /**
+     * Which of them this is.
+     */
+    index: number;
+    /**
+     * Its mean probability to beat the others.
+     */
+    score: number;
+    reward_model: string;
+};
+
 export type ChatCompletion = {
     id: string;
     created: number;
@@ -22,6 +38,7 @@ export type ChatCompletion = {
         finish_reason: 'stop' | 'length' | 'tool_calls';
     }>;
     usage: Usage;
+    best_of?: BestOf;
     metadata?: Metadata;
 };
 
@@ -43,6 +60,7 @@ export type ChatCompletionChunk = {
         finish_reason?: 'stop' | 'length' | 'tool_calls' | null;
     }>;
     usage?: Usage;
+    best_of?: BestOf;
 };
 
 export type ChatCompletionDeleted = {
@@ -69,6 +87,73 @@ export type ChatMessage = {
      * The call that a `tool` message answers.
      */
     tool_call_id?: string | null;
+};
+
+export type ChoiceAnswer = {
+    type: 'choice';
+    name: string | null;
+    choice: string | boolean;
+    confidence: number;
+    probabilities: Array<{
+        value: string | boolean;
+        probability: number;
+    }>;
+};
+
+/**
+ * Which of the choices fits the input?
+ */
+export type ChoiceQuestion = {
+    type: 'choice';
+    instructions: string | Array<DecisionPart>;
+    name?: string | null;
+    choices: Array<{
+        value: string | boolean;
+        description?: string | null;
+    }>;
+};
+
+export type CompareResponsesRequest = {
+    model: string;
+    input: RewardInput;
+    /**
+     * What to judge by: a text, or criteria that are judged one by one and weighted.
+     */
+    criteria?: string | Array<RewardCriterion> | null;
+    /**
+     * What is averaged over the two orders of a pair and over criteria.
+     */
+    average?: 'probability' | 'logit' | null;
+    /**
+     * What happens to a text that is too long: `auto` cuts it and says so, `disabled` is an error.
+     */
+    truncation?: 'auto' | 'disabled' | null;
+    include?: Array<'probabilities' | 'orders' | 'tokens' | 'rationale'> | null;
+    /**
+     * Only 1: votes are taken among rationales.
+     */
+    votes?: number | null;
+    /**
+     * Your end user: prompts are cached within one.
+     */
+    user?: string | null;
+    /**
+     * Comes back with the answer.
+     */
+    metadata?: {
+        [key: string]: string;
+    } | null;
+    a: string;
+    b: string;
+    /**
+     * Which answer is read first. `both` reads the pair twice, so that the place of an answer does not count.
+     */
+    order?: 'both' | 'ab' | 'ba' | null;
+    /**
+     * Whether the answer may be `tie`: when the orders disagree, or within `tie_margin`.
+     */
+    allow_tie?: boolean | null;
+    tie_margin?: number | null;
 };
 
 export type CreateChatCompletionRequest = {
@@ -131,6 +216,14 @@ export type CreateChatCompletionRequest = {
      */
     parallel_tool_calls?: boolean | null;
     /**
+     * How many answers to make; the one that `reward_model` likes best is given, and `usage` counts all of them and what the reward model reads.
+     */
+    best_of?: number | null;
+    /**
+     * Chooses among `best_of` answers; a model with the capability `reward`.
+     */
+    reward_model?: string | null;
+    /**
      * Accepted without effect.
      */
     service_tier?: 'auto' | 'default' | null;
@@ -156,6 +249,29 @@ export type CreateChatCompletionRequest = {
     modalities?: Array<string> | null;
 };
 
+export type CreateDecisionRequest = {
+    model: string;
+    input: string | Array<DecisionMessage>;
+    questions: Array<DecisionQuestion>;
+    /**
+     * What happens to a text that is too long: `auto` cuts it and says so, `disabled` is an error.
+     */
+    truncation?: 'auto' | 'disabled' | null;
+    user?: string | null;
+    /**
+     * Accepted without effect.
+     */
+    safety_identifier?: string | null;
+    /**
+     * Accepted without effect.
+     */
+    prompt_cache_key?: string | null;
+    /**
+     * Accepted without effect.
+     */
+    prompt_cache_options?: unknown;
+};
+
 /**
  * Either `text` or `messages`; messages include the template and the generation prompt.
  */
@@ -164,6 +280,61 @@ export type CreateTokenizationRequest = {
     text?: string | null;
     messages?: Array<ChatMessage> | null;
 };
+
+export type Decision = {
+    model: string;
+    /**
+     * In the order of the questions.
+     */
+    answers: Array<DecisionAnswer>;
+    /**
+     * The input was too long and was cut.
+     */
+    truncated: boolean;
+    usage: {
+        input_tokens: number;
+        input_tokens_details: {
+            cached_tokens: number;
+            cache_write_tokens: number;
+        };
+        output_tokens: number;
+        output_tokens_details: {
+            reasoning_tokens: number;
+        };
+        total_tokens: number;
+    };
+};
+
+export type DecisionAnswer = ({
+    type: 'predicate';
+} & PredicateAnswer) | ({
+    type: 'choice';
+} & ChoiceAnswer) | ({
+    type: 'score';
+} & ScoreAnswer);
+
+export type DecisionMessage = {
+    type?: 'message';
+    role: 'user' | 'developer' | 'system' | 'assistant';
+    content: string | Array<DecisionPart>;
+};
+
+export type DecisionPart = {
+    type: 'input_text' | 'output_text' | 'refusal' | 'input_json';
+    text?: string;
+    refusal?: string;
+    data?: {
+        [key: string]: unknown;
+    } | Array<unknown>;
+};
+
+export type DecisionQuestion = ({
+    type: 'predicate';
+} & PredicateQuestion) | ({
+    type: 'choice';
+} & ChoiceQuestion) | ({
+    type: 'score';
+} & ScoreQuestion);
 
 export type EarlierToolCall = {
     id: string;
@@ -268,6 +439,66 @@ export type ModelList = {
     data: Array<Model>;
 };
 
+export type PredicateAnswer = {
+    type: 'predicate';
+    name: string | null;
+    probability: number;
+};
+
+/**
+ * How likely is it that a statement about the input is true?
+ */
+export type PredicateQuestion = {
+    type: 'predicate';
+    instructions: string | Array<DecisionPart>;
+    name?: string | null;
+};
+
+export type RankResponsesRequest = {
+    model: string;
+    input: RewardInput;
+    /**
+     * What to judge by: a text, or criteria that are judged one by one and weighted.
+     */
+    criteria?: string | Array<RewardCriterion> | null;
+    /**
+     * What is averaged over the two orders of a pair and over criteria.
+     */
+    average?: 'probability' | 'logit' | null;
+    /**
+     * What happens to a text that is too long: `auto` cuts it and says so, `disabled` is an error.
+     */
+    truncation?: 'auto' | 'disabled' | null;
+    include?: Array<'probabilities' | 'orders' | 'tokens' | 'rationale'> | null;
+    /**
+     * Only 1: votes are taken among rationales.
+     */
+    votes?: number | null;
+    /**
+     * Your end user: prompts are cached within one.
+     */
+    user?: string | null;
+    /**
+     * Comes back with the answer.
+     */
+    metadata?: {
+        [key: string]: string;
+    } | null;
+    responses: Array<RewardResponse>;
+    /**
+     * `scan` keeps the best of the answers in their order, `round_robin` compares all pairs, `adaptive` compares neighbours until the first is certain, with 3 pairs for each answer unless `max_comparisons` says otherwise, `auto` is `round_robin` for up to 8 answers and `adaptive` for more.
+     */
+    method?: 'auto' | 'scan' | 'round_robin' | 'adaptive' | null;
+    /**
+     * How many results to give, best first; all when absent.
+     */
+    top_n?: number | null;
+    /**
+     * Most pairs to compare.
+     */
+    max_comparisons?: number | null;
+};
+
 export type RateLimit = {
     /**
      * Per minute; what is used comes back evenly.
@@ -292,6 +523,65 @@ export type Readiness = {
 };
 
 /**
+ * A text, or an object with one; its other fields come back with it.
+ */
+export type RerankDocument = string | {
+    text: string;
+    [key: string]: string;
+};
+
+export type RerankDocumentsRequest = {
+    model: string;
+    query: string;
+    documents: Array<RerankDocument>;
+    /**
+     * How many results to give; all when absent.
+     */
+    top_n?: number | null;
+    return_documents?: boolean | null;
+    /**
+     * What happens to a text that is too long: `auto` cuts it and says so, `disabled` is an error.
+     */
+    truncation?: 'auto' | 'disabled' | null;
+    user?: string | null;
+    /**
+     * Accepted without effect.
+     */
+    priority?: number | null;
+};
+
+export type Reranking = {
+    id: string;
+    object: 'list';
+    model: string;
+    results: Array<{
+        /**
+         * The place in the request.
+         */
+        index: number;
+        relevance_score: number;
+        document?: {
+            text: string;
+            [key: string]: string;
+        };
+    }>;
+    meta: {
+        api_version: {
+            version: string;
+        };
+        billed_units: {
+            input_tokens: number;
+            output_tokens: number;
+        };
+        tokens: {
+            input_tokens: number;
+            output_tokens: number;
+        };
+    };
+    usage: RewardUsage;
+};
+
+/**
  * With `json_schema` every answer that ends by itself fits the schema.
  */
 export type ResponseFormat = {
@@ -309,9 +599,316 @@ export type ResponseFormat = {
     };
 } | null;
 
+export type RewardComparison = {
+    winner: 'a' | 'b' | 'tie';
+    truncated: {
+        input: boolean;
+        a: boolean;
+        b: boolean;
+    };
+    id: string;
+    object: 'reward.comparison';
+    created: number;
+    model: string;
+    /**
+     * How likely it is that `a` is better, calibrated.
+     */
+    probability_a: number;
+    /**
+     * How far the probability is from even: 0 even, 1 sure.
+     */
+    margin: number;
+    /**
+     * The probability as log-odds.
+     */
+    logit: number;
+    /**
+     * Both orders agree; null for one order.
+     */
+    consistent: boolean | null;
+    /**
+     * How much the probability moves when the answers change places; null for one order.
+     */
+    position_bias_delta: number | null;
+    /**
+     * `probability_a` by criterion.
+     */
+    criteria: {
+        [key: string]: number;
+    };
+    /**
+     * With `include: ["probabilities"]`.
+     */
+    probabilities?: {
+        a: number;
+        b: number;
+    };
+    /**
+     * With `include: ["orders"]` or `["tokens"]`.
+     */
+    orders?: Array<{
+        first: 'a' | 'b';
+        probability_a: number;
+        /**
+         * With `include: ["tokens"]`: of the tokens that stand for the first and the second answer.
+         */
+        logprobs?: {
+            A: number;
+            B: number;
+        };
+    }>;
+    usage: RewardUsage;
+    metadata?: Metadata;
+};
+
+export type RewardCriterion = {
+    name: string;
+    /**
+     * What the criterion asks of an answer. These have one: helpfulness, harmlessness, correctness, relevance, conciseness, clarity.
+     */
+    description?: string | null;
+    weight?: number | null;
+};
+
+/**
+ * The question, or the conversation whose next turn is judged.
+ */
+export type RewardInput = string | Array<ChatMessage>;
+
+export type RewardRanking = {
+    id: string;
+    object: 'reward.ranking';
+    created: number;
+    model: string;
+    /**
+     * What was used.
+     */
+    method: 'scan' | 'round_robin' | 'adaptive';
+    /**
+     * How many pairs were compared.
+     */
+    comparisons: number;
+    best_index: number;
+    /**
+     * That the first is the best is certain at 95 %.
+     */
+    is_certain: boolean;
+    /**
+     * Triples of compared answers of which each one beats the next.
+     */
+    cycles: number;
+    results: Array<{
+        /**
+         * The place in the request.
+         */
+        index: number;
+        id: string | null;
+        rank: number;
+        /**
+         * The mean probability to beat the others.
+         */
+        score: number;
+        /**
+         * The same, in the name that rerank clients read.
+         */
+        relevance_score: number;
+        /**
+         * In the Bradley-Terry model, as log-odds.
+         */
+        strength: number;
+        /**
+         * Of the strength.
+         */
+        standard_error: number;
+        /**
+         * How many of its comparisons it won.
+         */
+        win_rate: number;
+        comparisons: number;
+        truncated: boolean;
+    }>;
+    usage: RewardUsage;
+    metadata?: Metadata;
+};
+
+/**
+ * An answer, or one with an id of yours that comes back.
+ */
+export type RewardResponse = string | {
+    id: string;
+    content: string;
+};
+
+export type RewardScores = {
+    id: string;
+    object: 'reward.score';
+    created: number;
+    model: string;
+    /**
+     * What the answers were compared with.
+     */
+    against: 'others' | 'reference' | 'anchor';
+    data: Array<{
+        /**
+         * The place in the request.
+         */
+        index: number;
+        id: string | null;
+        score: number;
+        logit: number;
+        /**
+         * With `include: ["probabilities"]`.
+         */
+        probability?: number;
+        /**
+         * The probability by criterion.
+         */
+        criteria: {
+            [key: string]: number;
+        };
+        truncated: boolean;
+        input_tokens: number;
+    }>;
+    usage: RewardUsage;
+    metadata?: Metadata;
+};
+
+export type RewardUsage = {
+    /**
+     * Tokens of all prompts: a pair is read once per order.
+     */
+    input_tokens: number;
+    output_tokens: number;
+    total_tokens: number;
+    input_tokens_details: {
+        cached_tokens: number;
+    };
+};
+
+export type ScoreAnswer = {
+    type: 'score';
+    name: string | null;
+    /**
+     * The mean level, counted from 0, weighted with the probabilities.
+     */
+    score: number;
+    confidence: number;
+    probabilities: Array<{
+        value: number;
+        label: string;
+        probability: number;
+    }>;
+};
+
+/**
+ * On which of the levels, lowest first, is the input?
+ */
+export type ScoreQuestion = {
+    type: 'score';
+    instructions: string | Array<DecisionPart>;
+    name?: string | null;
+    levels: Array<{
+        label: string;
+        description?: string | null;
+    }>;
+};
+
+export type ScoreResponsesRequest = {
+    model: string;
+    input: RewardInput;
+    /**
+     * What to judge by: a text, or criteria that are judged one by one and weighted.
+     */
+    criteria?: string | Array<RewardCriterion> | null;
+    /**
+     * What is averaged over the two orders of a pair and over criteria.
+     */
+    average?: 'probability' | 'logit' | null;
+    /**
+     * What happens to a text that is too long: `auto` cuts it and says so, `disabled` is an error.
+     */
+    truncation?: 'auto' | 'disabled' | null;
+    include?: Array<'probabilities' | 'orders' | 'tokens' | 'rationale'> | null;
+    /**
+     * Only 1: votes are taken among rationales.
+     */
+    votes?: number | null;
+    /**
+     * Your end user: prompts are cached within one.
+     */
+    user?: string | null;
+    /**
+     * Comes back with the answer.
+     */
+    metadata?: {
+        [key: string]: string;
+    } | null;
+    responses: Array<RewardResponse>;
+    /**
+     * An answer that each one is compared with. Without it, several answers are compared with each other, and a single one with a fixed poor answer.
+     */
+    reference?: string | null;
+    /**
+     * What `score` is: the probability that the answer is the better one, its log-odds, or the difference of logits before calibration.
+     */
+    scale?: 'unit' | 'logit' | 'raw' | null;
+};
+
+export type ScoreTextsRequest = {
+    model: string;
+    /**
+     * The question, or as many as there are answers.
+     */
+    text_1?: string | Array<string> | null;
+    /**
+     * Another name of `text_1`, like `data_1`.
+     */
+    queries?: string | Array<string> | null;
+    data_1?: string | Array<string> | null;
+    /**
+     * The answers.
+     */
+    text_2?: string | Array<string> | null;
+    /**
+     * Another name of `text_2`, like `items` and `data_2`.
+     */
+    documents?: string | Array<string> | null;
+    items?: string | Array<string> | null;
+    data_2?: string | Array<string> | null;
+    /**
+     * With `false` scores are log-odds instead of probabilities.
+     */
+    use_activation?: boolean | null;
+    /**
+     * What happens to a text that is too long: `auto` cuts it and says so, `disabled` is an error.
+     */
+    truncation?: 'auto' | 'disabled' | null;
+    user?: string | null;
+};
+
 export type TextPart = {
     type: 'text';
     text: string;
+};
+
+export type TextScores = {
+    id: string;
+    object: 'list';
+    created: number;
+    model: string;
+    data: Array<{
+        index: number;
+        object: 'score';
+        score: number;
+    }>;
+    usage: {
+        prompt_tokens: number;
+        completion_tokens: number;
+        total_tokens: number;
+        prompt_tokens_details: {
+            cached_tokens: number;
+        };
+    };
 };
 
 export type Tokenization = {
@@ -615,6 +1212,101 @@ export type ReadChatCompletionResponses = {
 
 export type ReadChatCompletionResponse = ReadChatCompletionResponses[keyof ReadChatCompletionResponses];
 
+export type CreateDecisionData = {
+    body: CreateDecisionRequest;
+    headers?: {
+        /**
+         * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
+         */
+        'x-deadline-ms'?: number;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/decisions';
+};
+
+export type CreateDecisionErrors = {
+    /**
+     * `context_length_exceeded`: The prompt is longer than the model's context.
+     *
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     */
+    403: Error;
+    /**
+     * `model_not_found`: There is no model of this name; GET /v1/models lists them.
+     */
+    404: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+    /**
+     * `upstream_auth_error`: The edge is not allowed to call its backend.
+     *
+     * `upstream_invalid_response`: The backend gave an answer that is not valid.
+     */
+    502: Error;
+    /**
+     * `backend_unavailable`: The backend cannot be reached; retry after `Retry-After`.
+     *
+     * `model_loading`: The model is still loading; retry after `Retry-After`.
+     *
+     * `server_is_overloaded`: Too many requests are waiting; retry after `Retry-After`.
+     */
+    503: Error;
+    /**
+     * `deadline_exceeded`: The request did not finish before its deadline.
+     */
+    504: Error;
+};
+
+export type CreateDecisionError = CreateDecisionErrors[keyof CreateDecisionErrors];
+
+export type CreateDecisionResponses = {
+    /**
+     * The answers.
+     */
+    200: Decision;
+};
+
+export type CreateDecisionResponse = CreateDecisionResponses[keyof CreateDecisionResponses];
+
 export type ReadLimitsData = {
     body?: never;
     path?: never;
@@ -759,6 +1451,481 @@ export type ReadModelResponses = {
 
 export type ReadModelResponse = ReadModelResponses[keyof ReadModelResponses];
 
+export type RerankDocumentsForJinaData = {
+    body: RerankDocumentsRequest;
+    headers?: {
+        /**
+         * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
+         */
+        'x-deadline-ms'?: number;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/rerank';
+};
+
+export type RerankDocumentsForJinaErrors = {
+    /**
+     * `context_length_exceeded`: The prompt is longer than the model's context.
+     *
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     */
+    403: Error;
+    /**
+     * `model_not_found`: There is no model of this name; GET /v1/models lists them.
+     */
+    404: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+    /**
+     * `upstream_auth_error`: The edge is not allowed to call its backend.
+     *
+     * `upstream_invalid_response`: The backend gave an answer that is not valid.
+     */
+    502: Error;
+    /**
+     * `backend_unavailable`: The backend cannot be reached; retry after `Retry-After`.
+     *
+     * `model_loading`: The model is still loading; retry after `Retry-After`.
+     *
+     * `server_is_overloaded`: Too many requests are waiting; retry after `Retry-After`.
+     */
+    503: Error;
+    /**
+     * `deadline_exceeded`: The request did not finish before its deadline.
+     */
+    504: Error;
+};
+
+export type RerankDocumentsForJinaError = RerankDocumentsForJinaErrors[keyof RerankDocumentsForJinaErrors];
+
+export type RerankDocumentsForJinaResponses = {
+    /**
+     * The order.
+     */
+    200: Reranking;
+};
+
+export type RerankDocumentsForJinaResponse = RerankDocumentsForJinaResponses[keyof RerankDocumentsForJinaResponses];
+
+export type CompareResponsesData = {
+    body: CompareResponsesRequest;
+    headers?: {
+        /**
+         * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
+         */
+        'x-deadline-ms'?: number;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/rewards/compare';
+};
+
+export type CompareResponsesErrors = {
+    /**
+     * `context_length_exceeded`: The prompt is longer than the model's context.
+     *
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     */
+    403: Error;
+    /**
+     * `model_not_found`: There is no model of this name; GET /v1/models lists them.
+     */
+    404: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+    /**
+     * `upstream_auth_error`: The edge is not allowed to call its backend.
+     *
+     * `upstream_invalid_response`: The backend gave an answer that is not valid.
+     */
+    502: Error;
+    /**
+     * `backend_unavailable`: The backend cannot be reached; retry after `Retry-After`.
+     *
+     * `model_loading`: The model is still loading; retry after `Retry-After`.
+     *
+     * `server_is_overloaded`: Too many requests are waiting; retry after `Retry-After`.
+     */
+    503: Error;
+    /**
+     * `deadline_exceeded`: The request did not finish before its deadline.
+     */
+    504: Error;
+};
+
+export type CompareResponsesError = CompareResponsesErrors[keyof CompareResponsesErrors];
+
+export type CompareResponsesResponses = {
+    /**
+     * The verdict.
+     */
+    200: RewardComparison;
+};
+
+export type CompareResponsesResponse = CompareResponsesResponses[keyof CompareResponsesResponses];
+
+export type RankResponsesData = {
+    body: RankResponsesRequest;
+    headers?: {
+        /**
+         * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
+         */
+        'x-deadline-ms'?: number;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/rewards/rank';
+};
+
+export type RankResponsesErrors = {
+    /**
+     * `context_length_exceeded`: The prompt is longer than the model's context.
+     *
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     */
+    403: Error;
+    /**
+     * `model_not_found`: There is no model of this name; GET /v1/models lists them.
+     */
+    404: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+    /**
+     * `upstream_auth_error`: The edge is not allowed to call its backend.
+     *
+     * `upstream_invalid_response`: The backend gave an answer that is not valid.
+     */
+    502: Error;
+    /**
+     * `backend_unavailable`: The backend cannot be reached; retry after `Retry-After`.
+     *
+     * `model_loading`: The model is still loading; retry after `Retry-After`.
+     *
+     * `server_is_overloaded`: Too many requests are waiting; retry after `Retry-After`.
+     */
+    503: Error;
+    /**
+     * `deadline_exceeded`: The request did not finish before its deadline.
+     */
+    504: Error;
+};
+
+export type RankResponsesError = RankResponsesErrors[keyof RankResponsesErrors];
+
+export type RankResponsesResponses = {
+    /**
+     * The order.
+     */
+    200: RewardRanking;
+};
+
+export type RankResponsesResponse = RankResponsesResponses[keyof RankResponsesResponses];
+
+export type ScoreResponsesData = {
+    body: ScoreResponsesRequest;
+    headers?: {
+        /**
+         * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
+         */
+        'x-deadline-ms'?: number;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/rewards/score';
+};
+
+export type ScoreResponsesErrors = {
+    /**
+     * `context_length_exceeded`: The prompt is longer than the model's context.
+     *
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     */
+    403: Error;
+    /**
+     * `model_not_found`: There is no model of this name; GET /v1/models lists them.
+     */
+    404: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+    /**
+     * `upstream_auth_error`: The edge is not allowed to call its backend.
+     *
+     * `upstream_invalid_response`: The backend gave an answer that is not valid.
+     */
+    502: Error;
+    /**
+     * `backend_unavailable`: The backend cannot be reached; retry after `Retry-After`.
+     *
+     * `model_loading`: The model is still loading; retry after `Retry-After`.
+     *
+     * `server_is_overloaded`: Too many requests are waiting; retry after `Retry-After`.
+     */
+    503: Error;
+    /**
+     * `deadline_exceeded`: The request did not finish before its deadline.
+     */
+    504: Error;
+};
+
+export type ScoreResponsesError = ScoreResponsesErrors[keyof ScoreResponsesErrors];
+
+export type ScoreResponsesResponses = {
+    /**
+     * The scores.
+     */
+    200: RewardScores;
+};
+
+export type ScoreResponsesResponse = ScoreResponsesResponses[keyof ScoreResponsesResponses];
+
+export type ScoreTextsData = {
+    body: ScoreTextsRequest;
+    headers?: {
+        /**
+         * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
+         */
+        'x-deadline-ms'?: number;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/score';
+};
+
+export type ScoreTextsErrors = {
+    /**
+     * `context_length_exceeded`: The prompt is longer than the model's context.
+     *
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     */
+    403: Error;
+    /**
+     * `model_not_found`: There is no model of this name; GET /v1/models lists them.
+     */
+    404: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+    /**
+     * `upstream_auth_error`: The edge is not allowed to call its backend.
+     *
+     * `upstream_invalid_response`: The backend gave an answer that is not valid.
+     */
+    502: Error;
+    /**
+     * `backend_unavailable`: The backend cannot be reached; retry after `Retry-After`.
+     *
+     * `model_loading`: The model is still loading; retry after `Retry-After`.
+     *
+     * `server_is_overloaded`: Too many requests are waiting; retry after `Retry-After`.
+     */
+    503: Error;
+    /**
+     * `deadline_exceeded`: The request did not finish before its deadline.
+     */
+    504: Error;
+};
+
+export type ScoreTextsError = ScoreTextsErrors[keyof ScoreTextsErrors];
+
+export type ScoreTextsResponses = {
+    /**
+     * The scores.
+     */
+    200: TextScores;
+};
+
+export type ScoreTextsResponse = ScoreTextsResponses[keyof ScoreTextsResponses];
+
 export type CreateTokenizationData = {
     body: CreateTokenizationRequest;
     headers?: {
@@ -853,3 +2020,98 @@ export type CreateTokenizationResponses = {
 };
 
 export type CreateTokenizationResponse = CreateTokenizationResponses[keyof CreateTokenizationResponses];
+
+export type RerankDocumentsData = {
+    body: RerankDocumentsRequest;
+    headers?: {
+        /**
+         * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
+         */
+        'x-deadline-ms'?: number;
+    };
+    path?: never;
+    query?: never;
+    url: '/v2/rerank';
+};
+
+export type RerankDocumentsErrors = {
+    /**
+     * `context_length_exceeded`: The prompt is longer than the model's context.
+     *
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     */
+    403: Error;
+    /**
+     * `model_not_found`: There is no model of this name; GET /v1/models lists them.
+     */
+    404: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
+     *
+     * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+    /**
+     * `upstream_auth_error`: The edge is not allowed to call its backend.
+     *
+     * `upstream_invalid_response`: The backend gave an answer that is not valid.
+     */
+    502: Error;
+    /**
+     * `backend_unavailable`: The backend cannot be reached; retry after `Retry-After`.
+     *
+     * `model_loading`: The model is still loading; retry after `Retry-After`.
+     *
+     * `server_is_overloaded`: Too many requests are waiting; retry after `Retry-After`.
+     */
+    503: Error;
+    /**
+     * `deadline_exceeded`: The request did not finish before its deadline.
+     */
+    504: Error;
+};
+
+export type RerankDocumentsError = RerankDocumentsErrors[keyof RerankDocumentsErrors];
+
+export type RerankDocumentsResponses = {
+    /**
+     * The order.
+     */
+    200: Reranking;
+};
+
+export type RerankDocumentsResponse = RerankDocumentsResponses[keyof RerankDocumentsResponses];

@@ -1,0 +1,84 @@
+// Best-of-n: asks for several answers, lets the reward model rank them, and gives the winner as the only one.
+import type { Context } from 'hono';
+import type { AppEnv } from '../../context';
+import { ApiError } from '../../errors';
+import { DONE, encodeEvent } from '../../lib/sse';
+import { timed } from '../../middleware/timing';
+import type { ChatCompletion, ChatCompletionChunk } from '../../schemas/chat-completion';
+import type { CreateChatCompletion } from '../../schemas/create-chat-completion';
+import type { ReadUsage } from '../../schemas/reward-usage';
+import type { BackendCall, ChatCall } from '../../services/backend';
+import { withParams } from '../rename-params';
+import { toRewardCall } from '../rewards/reward-call';
+
+/** The reward model's parameters as the caller of chat knows them. */
+const PARAMS = { model: 'reward_model', input: 'messages' };
+
+/** The answer that `rewardModel` likes best of the `chat.n` that are made, settled with what all of it used. */
+export async function chooseBest(
+  c: Context<AppEnv>,
+  { messages, user }: CreateChatCompletion,
+  rewardModel: string,
+  chat: ChatCall,
+  call: BackendCall,
+): Promise<ChatCompletion> {
+  const { backend } = c.var.services;
+  // Before the answers are made: they cost more than this question.
+  await requireReward(c, rewardModel, call);
+  const completion = await backend.chat(chat, call);
+  const choices = completion.choices.toSorted((a, b) => a.index - b.index);
+  const ranking = {
+    ...toRewardCall(c, { model: rewardModel, input: messages, user }),
+    responses: choices.map(({ message }) => message.content ?? ''),
+    method: 'auto' as const,
+    max_comparisons: null,
+  };
+  const leftMs = Math.max(1, call.deadlineMs - (Date.now() - c.var.acceptedAtMs));
+  const judging = backend.rank(ranking, { ...call, deadlineMs: leftMs });
+  const { results, best_index: index, usage } = await timed(c, 'reward', withParams(PARAMS, judging));
+  const choice = choices[index];
+  const score = results.find((result) => result.index === index)?.score;
+  if (choice === undefined || score === undefined) {
+    throw new ApiError('upstream_invalid_response', 'The backend gave an invalid answer.');
+  }
+  const { prompt_tokens: promptTokens, completion_tokens: completionTokens } = completion.usage;
+  const judged = { model: rewardModel, promptTokens: usage.input_tokens };
+  c.var.metering.settle({ promptTokens, completionTokens, judged });
+  return {
+    ...completion,
+    choices: [{ ...choice, index: 0 }],
+    usage: addRead(completion.usage, usage),
+    best_of: { n: choices.length, index, score, reward_model: rewardModel },
+  };
+}
+
+async function requireReward(c: Context<AppEnv>, id: string, call: BackendCall): Promise<void> {
+  const model = await withParams(PARAMS, c.var.services.models.read(id, call));
+  if (model.capabilities.includes('reward')) return;
+  const message = "'reward_model' must have the capability 'reward'; GET /v1/models shows which models do.";
+  throw new ApiError('unsupported_value', message, { param: 'reward_model' });
+}
+
+function addRead(usage: ChatCompletion['usage'], read: ReadUsage): ChatCompletion['usage'] {
+  const { prompt_tokens_details: details } = usage;
+  return {
+    ...usage,
+    prompt_tokens: usage.prompt_tokens + read.input_tokens,
+    total_tokens: usage.total_tokens + read.input_tokens,
+    prompt_tokens_details: { cached_tokens: details.cached_tokens + read.cached_tokens },
+  };
+}
+
+/** A whole answer as the event stream that a backend would have sent. */
+export function toEventStream(completion: ChatCompletion): ReadableStream<Uint8Array> {
+  const { id, created, model, system_fingerprint, choices, usage, best_of } = completion;
+  const shared = { id, object: 'chat.completion.chunk' as const, created, model, system_fingerprint };
+  const chunks: ChatCompletionChunk[] = choices.flatMap(({ index, message, logprobs, finish_reason }) => [
+    { ...shared, choices: [{ index, delta: { role: 'assistant', content: '' } }] },
+    { ...shared, choices: [{ index, delta: { content: message.content }, logprobs }] },
+    { ...shared, choices: [{ index, delta: {}, finish_reason }], best_of },
+  ]);
+  chunks.push({ ...shared, choices: [], usage });
+  const done = new TextEncoder().encode(`data: ${DONE}\n\n`);
+  return new Blob([...chunks.map(encodeEvent), done]).stream();
+}
