@@ -28,9 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="the folder of data sets (docs/training.md says what lies where)")
     parser.add_argument("--pairs", type=Path, help="reward_adapt, reward_8b: a file of {prompt, chosen, rejected} lines")
     parser.add_argument("--adapter", type=Path, help="reward_adapt: the folder of the adapter to start from; the shipped one by default")
-    parser.add_argument(
-        "--hold-out", type=float, default=0.0, help="reward_adapt: the share of pairs that is not trained on but measured before and after"
-    )
+    parser.add_argument("--hold-out", type=float, default=0.0, help="reward_adapt: the share of pairs that is not trained on but measured before and after")
+    parser.add_argument("--unlabelled", type=Path, help="reward_8b: pairs for stage 1, whose labels are not read")
     parser.add_argument("--base", type=Path, help="reward_8b: the folder of the base model")
     parser.add_argument("--dry-run", action="store_true", help="reward_8b: prove the configuration without weights or graphics cards")
     parser.add_argument("--models-dir", type=Path, required=True, help="where `npm start` keeps the models")
