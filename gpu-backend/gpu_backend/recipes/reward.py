@@ -29,57 +29,72 @@ DATA = "DIR, the folder of data sets (docs/training.md says what lies where)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardRecipe:
-    """Which pairs are read and how the two stages run. `stage_1_pairs` 0 leaves stage 1 out; `max_tokens` leaves out pairs whose prompt is longer."""
+    """Which pairs are read and how the stages run. Pairs whose prompt has more than `max_tokens` (in stage 1, `stage_1_max_tokens`) are left out.
+
+    Between the paper's two stages, a small judge first learns to compare at all, from `num_obvious_pairs` made by rule; `num_mixed_pairs` more of them
+    are mixed into stage 2, so that it does not forget.
+    """
 
     judge: str
     lora: LoraSettings
     num_pairs: int
-    num_obvious_pairs: int = 0
-    stage_1_pairs: int = 0
-    max_tokens: int = 384
+    num_obvious_pairs: int
+    num_mixed_pairs: int
+    stage_1_pairs: int
+    stage_1_max_tokens: int
+    max_tokens: int
     criterion_rate: float = 0.4
     stage_1: RewardTraining
+    obvious: RewardTraining
     stage_2: RewardTraining
 
 
+_LOSS = GenerativeRewardLossConfig(epsilon=0.05, order_penalty=0.25)
 RECIPES: dict[str, RewardRecipe] = {
     "reward_debug": RewardRecipe(
         judge=SHIPPED,
         lora=LoraSettings(rank=16, alpha=32),
         num_pairs=16,
+        num_obvious_pairs=8,
+        num_mixed_pairs=8,
         stage_1_pairs=8,
+        stage_1_max_tokens=128,
         max_tokens=128,
         stage_1=RewardTraining(learning_rate=2e-4, rows_per_step=8),
-        stage_2=RewardTraining(learning_rate=1e-3, rows_per_step=8, num_epochs=3),
+        obvious=RewardTraining(learning_rate=3e-4, rows_per_step=8),
+        stage_2=RewardTraining(learning_rate=3e-4, rows_per_step=8),
     ),
     "reward_embedded": RewardRecipe(
         judge=SHIPPED,
         lora=LoraSettings(rank=16, alpha=32),
-        num_pairs=4000,
-        num_obvious_pairs=500,
+        num_pairs=1200,
+        num_obvious_pairs=960,
+        num_mixed_pairs=240,
         stage_1_pairs=320,
+        stage_1_max_tokens=384,
+        max_tokens=256,
         stage_1=RewardTraining(learning_rate=2e-4, rows_per_step=16),
-        stage_2=RewardTraining(learning_rate=3e-4, rows_per_step=16, loss=GenerativeRewardLossConfig(epsilon=0.05, order_penalty=0.25)),
+        obvious=RewardTraining(learning_rate=3e-4, warmup_share=0.1, rows_per_step=16, loss=_LOSS),
+        stage_2=RewardTraining(learning_rate=3e-4, rows_per_step=16, loss=_LOSS),
     ),
 }
 
 
 def run_generative(name: str, options: argparse.Namespace) -> None:
-    """Read the data, run both stages, and write the adapter in PEFT's form to `out`/adapter."""
+    """Read the data, run all stages, and write the adapter in PEFT's form to `out`/adapter."""
     recipe = RECIPES[name]
     accelerator = Accelerator(mixed_precision="bf16")
     row = open_judge_row(recipe.judge, options)
-    judge, seed = row.judge, options.seed
-    data = needed(options, "data", DATA)
+    judge, seed, data = row.judge, options.seed, needed(options, "data", DATA)
     pairs = hh_training_pairs(data, seed)
     model = LoraModel.from_folder(row.base_folder, recipe.lora, seed=seed)
     started = time.monotonic()
-    if recipe.stage_1_pairs:
-        texts = text_rows(judge, pairs, max_tokens=recipe.max_tokens, seed=seed)[: recipe.stage_1_pairs]
-        train_reward(model, texts, judge.label_ids, replace(recipe.stage_1, seed=seed), options.out / "stage_1", print_step, accelerator)
-    obvious = _obvious_pairs(pairs, recipe, data, seed)
-    rows = judged_rows(judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)[: recipe.num_pairs]
-    rows += judged_rows(judge, obvious, max_tokens=recipe.max_tokens)
+    texts = text_rows(judge, pairs, max_tokens=recipe.stage_1_max_tokens, seed=seed)[: recipe.stage_1_pairs]
+    train_reward(model, texts, judge.label_ids, replace(recipe.stage_1, seed=seed), options.out / "stage_1", print_step, accelerator)
+    num_easy = recipe.num_obvious_pairs
+    easy = judged_rows(judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.max_tokens)[: num_easy + recipe.num_mixed_pairs]
+    train_reward(model, easy[:num_easy], judge.label_ids, replace(recipe.obvious, seed=seed), options.out / "obvious", print_step, accelerator)
+    rows = judged_rows(judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)[: recipe.num_pairs] + easy[num_easy:]
     train_reward(model, rows, judge.label_ids, replace(recipe.stage_2, seed=seed), options.out / "stage_2", print_step, accelerator)
     if accelerator.is_main_process:
         model.save_adapter(options.out / "adapter", torch.bfloat16)
@@ -87,7 +102,8 @@ def run_generative(name: str, options: argparse.Namespace) -> None:
 
 
 def run_scalar(options: argparse.Namespace) -> None:
-    """The discriminative rival of `reward_embedded`: the same pairs, steps and rank, one answer at a time, Bradley-Terry loss. To `out`/scalar."""
+    """The discriminative rival of `reward_embedded`: the same labelled pairs, steps and rank, one answer at a time, Bradley-Terry loss. To `out`/scalar.
+    Stage 1 generates answers, which a scalar head has no part in."""
     recipe = RECIPES["reward_embedded"]
     accelerator = Accelerator(mixed_precision="bf16")
     row = open_judge_row(recipe.judge, options)
@@ -96,13 +112,15 @@ def run_scalar(options: argparse.Namespace) -> None:
         raise RecipeError(f"{row.base_folder} has no chat template, which the scalar model reads conversations with")
     seed, data = options.seed, needed(options, "data", DATA)
     pairs = hh_training_pairs(data, seed)
+    num_easy = recipe.num_obvious_pairs
+    easy = judged_pairs(row.judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.max_tokens)[: num_easy + recipe.num_mixed_pairs]
     kept = judged_pairs(row.judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)[: recipe.num_pairs]
-    kept += judged_pairs(row.judge, _obvious_pairs(pairs, recipe, data, seed), max_tokens=recipe.max_tokens)
     model = ScalarModel(LoraModel.from_folder(row.base_folder, recipe.lora, seed=seed))
     started = time.monotonic()
-    # The frame of a conversation may take a few tokens more than the judge's; no pair is cut for that.
-    rows = scalar_rows(template, kept, max_tokens=row.spec.max_tokens)
-    train_scalar_reward(model, rows, replace(recipe.stage_2, seed=seed), options.out / "scalar_stage", print_step, accelerator)
+    for name, chosen, stage in (("scalar_obvious", easy[:num_easy], recipe.obvious), ("scalar_stage_2", kept + easy[num_easy:], recipe.stage_2)):
+        # The frame of a conversation may take a few tokens more than the judge's; no pair is cut for that.
+        rows = scalar_rows(template, chosen, max_tokens=row.spec.max_tokens)
+        train_scalar_reward(model, rows, replace(stage, seed=seed), options.out / name, print_step, accelerator)
     if accelerator.is_main_process:
         model.save(options.out / "scalar", torch.bfloat16)
         write_summary(options.out, "reward_scalar", seed, len(rows), started)
@@ -113,5 +131,6 @@ def write_summary(out: Path, name: str, seed: int, num_pairs: int, started: floa
     (out / "run.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
-def _obvious_pairs(pairs: list[PreferencePair], recipe: RewardRecipe, data: Path, seed: int) -> list[PreferencePair]:
-    return make_obvious_pairs(pairs, read_gsm8k_train(data), recipe.num_obvious_pairs, seed) if recipe.num_obvious_pairs else []
+def _made_pairs(recipe: RewardRecipe, pairs: list[PreferencePair], data: Path, seed: int) -> list[PreferencePair]:
+    """Twice as many as are used: some are too long."""
+    return make_obvious_pairs(pairs, read_gsm8k_train(data), 2 * (recipe.num_obvious_pairs + recipe.num_mixed_pairs), seed)
