@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from transformers import AutoModelForCausalLM, Qwen3Config
 
-from accelerate import Accelerator
 from gpu_backend.config import load_catalog
 from gpu_backend.data.judge_rows import JudgedRow, TextRow, judged_rows, text_rows
 from gpu_backend.data.preference_pairs import read_pair_file
