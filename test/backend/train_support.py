@@ -15,10 +15,11 @@ from support import TINY
 LABELS = (1, 2)
 
 
-def write_base(folder: Path, seed: int = 0) -> Path:
+def write_base(folder: Path, **overrides: int) -> Path:
     """A random Llama of `support.TINY`'s shape in a folder, as transformers writes it."""
-    torch.manual_seed(seed)
-    AutoModelForCausalLM.from_config(LlamaConfig(**{name: value for name, value in TINY.items() if name != "model_type"})).save_pretrained(folder)
+    torch.manual_seed(0)
+    shape = {name: value for name, value in TINY.items() if name != "model_type"}
+    AutoModelForCausalLM.from_config(LlamaConfig(**{**shape, **overrides})).save_pretrained(folder)
     return folder
 
 
