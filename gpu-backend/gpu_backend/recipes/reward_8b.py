@@ -107,13 +107,14 @@ def dry_run() -> None:
 
 
 def measure_size() -> Size:
-    """Counted on the meta device. Activations: per layer and token about 17 vectors of the model's width and 5 of the inner width, 2 bytes each."""
+    """Counted on the meta device. Activations: per layer and token about 17 vectors of the model's width and 5 of the inner width, 2 bytes each; and in
+    stage 1 the logits of a token, their log-softmax and its gradient in float32."""
     with torch.device("meta"):
         base = AutoModelForCausalLM.from_config(Qwen3Config(**QWEN3_8B), dtype=torch.bfloat16)
         model = LoraModel.around(base, LORA, seed=0)
     num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     num_base = sum(parameter.numel() for parameter in model.parameters()) - num_trained
-    per_token = QWEN3_8B["num_hidden_layers"] * (17 * QWEN3_8B["hidden_size"] + 5 * QWEN3_8B["intermediate_size"]) * 2
+    per_token = QWEN3_8B["num_hidden_layers"] * (17 * QWEN3_8B["hidden_size"] + 5 * QWEN3_8B["intermediate_size"]) * 2 + 12 * QWEN3_8B["vocab_size"]
     # A and B, their gradients and two moments, each in float32.
     return Size(num_base, num_trained, 2 * num_base, 16 * num_trained, per_token * STAGE_2.tokens_per_microbatch)
 
