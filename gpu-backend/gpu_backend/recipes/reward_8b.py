@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,11 @@ def dry_run() -> None:
     prompts = [tuple(range(first, first + 12)) for first in range(16)]
     judged = [JudgedRow(prompt, prompt[::-1]) for prompt in prompts]
     texts = [TextRow(prompt, 4, 12) for prompt in prompts]
+    stages: dict[str, tuple[Sequence[TextRow] | Sequence[JudgedRow], RewardTraining]] = {"stage_1": (texts, STAGE_1), "stage_2": (judged, STAGE_2)}
     with tempfile.TemporaryDirectory() as folder:
-        for name, rows, stage in (("stage 1", texts, STAGE_1), ("stage 2", judged, STAGE_2)):
+        for name, (rows, stage) in stages.items():
             settings = replace(stage, rows_per_step=16, num_epochs=1)
-            train_reward(model, rows, (1, 2), settings, Path(folder) / name, print_step, Accelerator())  # type: ignore[arg-type]
+            train_reward(model, rows, (1, 2), settings, Path(folder) / name, print_step, Accelerator())
     print("the configuration holds")
 
 
