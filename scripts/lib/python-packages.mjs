@@ -13,7 +13,7 @@ import { splitTorch } from './torch-cpu.mjs';
 /** The CUDA build of PyTorch takes 5.4 GB unpacked and uv unpacks beside its cache; the CPU build about 1 GB. */
 const NEEDED_GB = { default: 7, cpu: 2 };
 
-/** @typedef {'serve' | 'test'} RequirementSet */
+/** @typedef {'serve' | 'test' | 'train'} RequirementSet */
 /** @typedef {'default' | 'cpu'} TorchBuild */
 
 const stampOf = (/** @type {string} */ name) => path.join(paths.venv, `.attune-${name}`);
@@ -52,7 +52,7 @@ export async function installUv() {
 }
 
 /**
- * Installs one set of requirements; `test` holds everything of `serve`.
+ * Installs one set of requirements; `test` and `train` hold everything of `serve`.
  * @param {RequirementSet} set
  * @param {TorchBuild | undefined} torch undefined keeps the build that is installed
  * @returns {Promise<string>} a word for the step's line

@@ -1,4 +1,4 @@
-// The set-up that start, test, check and bench share: packages of both languages, and the embedded model.
+// The set-up that start, test, check, bench, eval and train share: packages of both languages, and the embedded model.
 // @ts-check
 
 import { existsSync } from 'node:fs';

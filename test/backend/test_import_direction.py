@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "engine": LEAVES | MIDDLE | {"layers", "models"},
     "server": (LEAVES | MIDDLE | {"layers", "models", "engine"}) - {"losses", "data"},
     "train": LEAVES | MIDDLE | {"layers", "models", "engine"},
+    "evals": (LEAVES | MIDDLE | {"layers", "models", "engine", "train"}) - {"losses"},
     "recipes": LEAVES | MIDDLE | {"layers", "models", "engine", "train"},
     "prepare": LEAVES | {"models"},
     "__main__": LEAVES | {"server", "engine"},
@@ -99,7 +100,7 @@ def test_every_module_can_be_imported() -> None:
 def test_the_serving_path_imports_neither_transformers_nor_training_code() -> None:
     code = (
         "import sys, gpu_backend.__main__, gpu_backend.server.served_model, gpu_backend.engine.async_engine\n"
-        "heavy = ('transformers', 'peft', 'accelerate', 'gpu_backend.train', 'gpu_backend.losses')\n"
+        "heavy = ('transformers', 'peft', 'accelerate', 'gpu_backend.train', 'gpu_backend.evals', 'gpu_backend.losses')\n"
         "print([name for name in sys.modules if name.startswith(heavy)])"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from gpu_backend.data.preference_pairs import PreferencePair
 from gpu_backend.models.reward.judge import Judge
+
+
+class TrainingRow(Protocol):
+    """What a step needs to know of a row: the tokens of its longest sequence."""
+
+    @property
+    def length(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +43,28 @@ class TextRow:
         return len(self.ids)
 
 
-RowT = TypeVar("RowT", JudgedRow, TextRow)
+RowT = TypeVar("RowT", bound=TrainingRow)
 
 
 def judged_rows(judge: Judge, pairs: Sequence[PreferencePair], *, max_tokens: int, criterion_rate: float = 0.0, seed: int = 0) -> list[JudgedRow]:
     """Rows of all pairs that take at most `max_tokens` uncut. A pair's criterion is named in this share of rows: the judge must do without it, too."""
+    return [row for _, row in _judged(judge, pairs, max_tokens, criterion_rate, seed)]
+
+
+def judged_pairs(judge: Judge, pairs: Sequence[PreferencePair], *, max_tokens: int, criterion_rate: float = 0.0, seed: int = 0) -> list[PreferencePair]:
+    """The pairs behind the rows of `judged_rows`, for a rival that must learn from the same ones."""
+    return [pair for pair, _ in _judged(judge, pairs, max_tokens, criterion_rate, seed)]
+
+
+def _judged(judge: Judge, pairs: Sequence[PreferencePair], max_tokens: int, criterion_rate: float, seed: int) -> Iterator[tuple[PreferencePair, JudgedRow]]:
     rng = random.Random(seed)
-    rows = []
     for pair in pairs:
         criterion = pair.criterion if pair.criterion and rng.random() < criterion_rate else ""
         row = JudgedRow(
             tuple(judge.encode(pair.messages, pair.chosen, pair.rejected, criterion)), tuple(judge.encode(pair.messages, pair.rejected, pair.chosen, criterion))
         )
         if row.length <= max_tokens:
-            rows.append(row)
-    return rows
+            yield pair, row
 
 
 def text_rows(judge: Judge, pairs: Sequence[PreferencePair], *, max_tokens: int, seed: int = 0) -> list[TextRow]:

@@ -15,9 +15,16 @@ _SHINGLE_WORDS = 10
 
 def part_of(pair: PreferencePair) -> Part:
     """12 % test, 8 % validation. Conversations that begin alike, and so may share turns, stay together."""
-    digest = hashlib.sha256(" ".join(_words(pair.question[0][1])).encode()).digest()
-    share = int.from_bytes(digest[:4], "big") / 2**32
-    return "test" if share < 0.12 else "validation" if share < 0.20 else "train"
+    place = _place_of(pair)
+    return "test" if place < 0.12 else "validation" if place < 0.20 else "train"
+
+
+def hold_out(pairs: Iterable[PreferencePair], share: float) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """-> the pairs to train on, and about this share of all that are held out. Conversations that begin alike stay together."""
+    parts: tuple[list[PreferencePair], list[PreferencePair]] = ([], [])
+    for pair in pairs:
+        parts[_place_of(pair) < share].append(pair)
+    return parts
 
 
 def without_overlap(pairs: Iterable[PreferencePair], held_out: Iterable[PreferencePair]) -> list[PreferencePair]:
@@ -28,6 +35,12 @@ def without_overlap(pairs: Iterable[PreferencePair], held_out: Iterable[Preferen
         turns |= _whole_turns(other)
         shingles |= _shingles(other)
     return [pair for pair in pairs if not (_whole_turns(pair) & turns or _shingles(pair) & shingles)]
+
+
+def _place_of(pair: PreferencePair) -> float:
+    """A number from 0 up to 1 that depends on how the conversation begins."""
+    digest = hashlib.sha256(" ".join(_words(pair.question[0][1])).encode()).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32
 
 
 def _whole_turns(pair: PreferencePair) -> set[str]:

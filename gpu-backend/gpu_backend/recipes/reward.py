@@ -1,32 +1,30 @@
-"""The recipes of the reward model (GRAM, arXiv 2506.14175): a debug run, the LoRA that Attune ships, and adaptation to a task from few pairs."""
+"""The recipes of the generative reward model (GRAM, arXiv 2506.14175): a debug run and the LoRA that Attune ships; and the scalar model beside it."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 
-from gpu_backend.config import load_catalog
-from gpu_backend.data.judge_rows import judged_rows, text_rows
+from gpu_backend.chat_template import ChatTemplate
+from gpu_backend.data.judge_rows import judged_pairs, judged_rows, text_rows
 from gpu_backend.data.obvious_pairs import make_obvious_pairs
-from gpu_backend.data.preference_pairs import PreferencePair, read_finegrained, read_gsm8k_solutions, read_gsm8k_train, read_hh_rlhf, read_pandalm
-from gpu_backend.data.splits import part_of, without_overlap
+from gpu_backend.data.preference_pairs import PreferencePair, read_gsm8k_train
+from gpu_backend.data.scalar_rows import scalar_rows
+from gpu_backend.data.training_part import hh_training_pairs
 from gpu_backend.losses.generative_reward import GenerativeRewardLossConfig
-from gpu_backend.models.reward.judge import Judge
-from gpu_backend.tokenizer import Tokenizer
+from gpu_backend.recipes.judge_row import SHIPPED, RecipeError, needed, open_judge_row, print_step
 from gpu_backend.train.lora_model import LoraModel, LoraSettings
+from gpu_backend.train.scalar_model import ScalarModel
 from gpu_backend.train.train_reward import RewardTraining, train_reward
+from gpu_backend.train.train_scalar_reward import train_scalar_reward
 
-
-class RecipeError(ValueError):
-    """A recipe that cannot run as asked; the message says what to change."""
+DATA = "DIR, the folder of data sets (docs/training.md says what lies where)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +50,6 @@ class RewardRecipe:
 
 
 _LOSS = GenerativeRewardLossConfig(epsilon=0.05, order_penalty=0.25)
-SHIPPED = "gram-smollm2-135m"
 RECIPES: dict[str, RewardRecipe] = {
     "reward_debug": RewardRecipe(
         judge=SHIPPED,
@@ -83,54 +80,57 @@ RECIPES: dict[str, RewardRecipe] = {
 }
 
 
-def run_recipe(name: str, options: argparse.Namespace) -> None:
-    """Read the data, run both stages, and write the adapter in PEFT's form to `out`/adapter."""
+def run_generative(name: str, options: argparse.Namespace) -> None:
+    """Read the data, run all stages, and write the adapter in PEFT's form to `out`/adapter."""
     recipe = RECIPES[name]
     accelerator = Accelerator(mixed_precision="bf16")
-    judge, base_folder = _judge_of(recipe, options)
-    pairs = training_pairs(options)
-    seed = options.seed
-    model = LoraModel.from_folder(base_folder, recipe.lora, seed=seed)
+    row = open_judge_row(recipe.judge, options)
+    judge, seed, data = row.judge, options.seed, needed(options, "data", DATA)
+    pairs = hh_training_pairs(data, seed)
+    model = LoraModel.from_folder(row.base_folder, recipe.lora, seed=seed)
     started = time.monotonic()
     texts = text_rows(judge, pairs, max_tokens=recipe.stage_1_max_tokens, seed=seed)[: recipe.stage_1_pairs]
-    train_reward(model, texts, judge.label_ids, replace(recipe.stage_1, seed=seed), options.out / "stage_1", _print, accelerator)
-    num_easy, num_all = recipe.num_obvious_pairs, recipe.num_obvious_pairs + recipe.num_mixed_pairs
-    made = make_obvious_pairs(pairs, read_gsm8k_train(options.data), 2 * num_all, seed)
-    easy = judged_rows(judge, made, max_tokens=recipe.max_tokens)[:num_all]
-    train_reward(model, easy[:num_easy], judge.label_ids, replace(recipe.obvious, seed=seed), options.out / "obvious", _print, accelerator)
+    train_reward(model, texts, judge.label_ids, replace(recipe.stage_1, seed=seed), options.out / "stage_1", print_step, accelerator)
+    num_easy = recipe.num_obvious_pairs
+    easy = judged_rows(judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.max_tokens)[: num_easy + recipe.num_mixed_pairs]
+    train_reward(model, easy[:num_easy], judge.label_ids, replace(recipe.obvious, seed=seed), options.out / "obvious", print_step, accelerator)
     rows = judged_rows(judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)[: recipe.num_pairs] + easy[num_easy:]
-    train_reward(model, rows, judge.label_ids, replace(recipe.stage_2, seed=seed), options.out / "stage_2", _print, accelerator)
+    train_reward(model, rows, judge.label_ids, replace(recipe.stage_2, seed=seed), options.out / "stage_2", print_step, accelerator)
     if accelerator.is_main_process:
         model.save_adapter(options.out / "adapter", torch.bfloat16)
-        summary = {"recipe": name, "seed": seed, "pairs": len(rows), "minutes": round((time.monotonic() - started) / 60, 1)}
-        (options.out / "run.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        write_summary(options.out, name, seed, len(rows), started)
 
 
-def training_pairs(options: argparse.Namespace) -> list[PreferencePair]:
-    """The training part of HH without anything that overlaps a test set, in random order."""
-    if options.data is None:
-        raise RecipeError("this recipe needs --data DIR, the folder of data sets (docs/rewards.md says what lies where)")
-    parts: dict[str, list[PreferencePair]] = {"train": [], "validation": [], "test": []}
-    for pair in read_hh_rlhf(options.data):
-        parts[part_of(pair)].append(pair)
-    held_out = [*parts["validation"], *parts["test"], *read_pandalm(options.data), *read_finegrained(options.data), *read_gsm8k_solutions(options.data)]
-    pairs = without_overlap(parts["train"], held_out)
-    random.Random(options.seed).shuffle(pairs)
-    return pairs
+def run_scalar(options: argparse.Namespace) -> None:
+    """The discriminative rival of `reward_embedded`: the same labelled pairs, steps and rank, one answer at a time, Bradley-Terry loss. To `out`/scalar.
+    Stage 1 generates answers, which a scalar head has no part in."""
+    recipe = RECIPES["reward_embedded"]
+    accelerator = Accelerator(mixed_precision="bf16")
+    row = open_judge_row(recipe.judge, options)
+    template = ChatTemplate.from_folder(row.base_folder, row.tokenizer)
+    if template is None:
+        raise RecipeError(f"{row.base_folder} has no chat template, which the scalar model reads conversations with")
+    seed, data = options.seed, needed(options, "data", DATA)
+    pairs = hh_training_pairs(data, seed)
+    num_easy = recipe.num_obvious_pairs
+    easy = judged_pairs(row.judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.max_tokens)[: num_easy + recipe.num_mixed_pairs]
+    kept = judged_pairs(row.judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)[: recipe.num_pairs]
+    model = ScalarModel(LoraModel.from_folder(row.base_folder, recipe.lora, seed=seed))
+    started = time.monotonic()
+    for name, chosen, stage in (("scalar_obvious", easy[:num_easy], recipe.obvious), ("scalar_stage_2", kept + easy[num_easy:], recipe.stage_2)):
+        # The frame of a conversation may take a few tokens more than the judge's; no pair is cut for that.
+        rows = scalar_rows(template, chosen, max_tokens=row.spec.max_tokens)
+        train_scalar_reward(model, rows, replace(stage, seed=seed), options.out / name, print_step, accelerator)
+    if accelerator.is_main_process:
+        model.save(options.out / "scalar", torch.bfloat16)
+        write_summary(options.out, "reward_scalar", seed, len(rows), started)
 
 
-def _judge_of(recipe: RewardRecipe, options: argparse.Namespace) -> tuple[Judge, Path]:
-    """The judge of a model's row, and the folder of the base that it works on."""
-    specs = {spec.id: spec for spec in load_catalog(options.catalog)}
-    spec = specs[recipe.judge]
-    base = specs[spec.base] if spec.base is not None else spec
-    folder = base.folder(options.models_dir)
-    if not folder.exists():
-        raise RecipeError(f"{folder} does not exist: run `npm start` once, it fetches {base.id}")
-    assert spec.judge is not None, "recipes name rows that judge"
-    return Judge.from_folder(spec.folder(options.models_dir), Tokenizer.from_file(folder / "tokenizer.json"), spec.judge), folder
+def write_summary(out: Path, name: str, seed: int, num_pairs: int, started: float) -> None:
+    summary = {"recipe": name, "seed": seed, "pairs": num_pairs, "minutes": round((time.monotonic() - started) / 60, 1)}
+    (out / "run.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
-def _print(metrics: dict[str, Any]) -> None:
-    numbers = " ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name not in ("step", "steps"))
-    print(f"step {metrics['step']}/{metrics['steps']}: {numbers}", flush=True)
+def _made_pairs(recipe: RewardRecipe, pairs: list[PreferencePair], data: Path, seed: int) -> list[PreferencePair]:
+    """Twice as many as are used: some are too long."""
+    return make_obvious_pairs(pairs, read_gsm8k_train(data), 2 * (recipe.num_obvious_pairs + recipe.num_mixed_pairs), seed)

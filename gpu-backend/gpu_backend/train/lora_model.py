@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
@@ -39,6 +39,19 @@ class LoraModel(nn.Module):
         return cls.around(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa"), settings, seed=seed)
 
     @classmethod
+    def continued(cls, folder: Path, adapter: Path, *, dtype: torch.dtype = torch.bfloat16) -> LoraModel:
+        """The base with an adapter that was saved before, ready to be trained further. Raises OSError, or ValueError when it is not of this kind."""
+        config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        if sorted(config.get("target_modules") or []) != sorted(PROJECTIONS):
+            raise ValueError(f"{adapter} must have the target_modules {', '.join(PROJECTIONS)}")
+        model = cls.from_folder(folder, LoraSettings(rank=config["r"], alpha=config["lora_alpha"]), seed=0, dtype=dtype)
+        state = load_file(adapter / "adapter_model.safetensors")
+        if state.keys() != model.adapter_state().keys():
+            raise ValueError(f"{adapter} does not have the tensors of an adapter of this base")
+        model.load_adapter_state(state)
+        return model
+
+    @classmethod
     def around(cls, base: nn.Module, settings: LoraSettings, *, seed: int) -> LoraModel:
         torch.manual_seed(seed)
         config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=list(PROJECTIONS), task_type="CAUSAL_LM")
@@ -48,13 +61,16 @@ class LoraModel(nn.Module):
 
     def forward(self, ids_BT: Tensor, rows_K: Tensor, positions_K: Tensor, token_ids: tuple[int, ...] | None = None) -> Tensor:
         """Logits after these positions in float32: (K, V), or (K, len(token_ids)) for a few tokens, whose products are then float32 too."""
-        causal_lm = self.peft.base_model.model
-        hidden_BTH = causal_lm.model(input_ids=ids_BT, use_cache=False).last_hidden_state
-        hidden_KH, weight_VH = hidden_BTH[rows_K, positions_K], causal_lm.lm_head.weight
+        hidden_KH, weight_VH = self.hidden(ids_BT, rows_K, positions_K), self.peft.base_model.model.lm_head.weight
         if token_ids is None:
             return functional.linear(hidden_KH.to(weight_VH.dtype), weight_VH).float()
         with torch.autocast(ids_BT.device.type, enabled=False):
             return functional.linear(hidden_KH.float(), weight_VH[list(token_ids)].float())
+
+    def hidden(self, ids_BT: Tensor, rows_K: Tensor, positions_K: Tensor) -> Tensor:
+        """(K, H): the decoder's last states at these positions, after its final norm."""
+        hidden_BTH: Tensor = self.peft.base_model.model.model(input_ids=ids_BT, use_cache=False).last_hidden_state
+        return hidden_BTH[rows_K, positions_K]
 
     def adapter_state(self) -> dict[str, Tensor]:
         """A and B under PEFT's file names."""

@@ -1,0 +1,91 @@
+"""Judges pairs as the server does: label scores of the engine, both orders, many pairs at once, with prefix reuse and the adapter on the shared base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from prometheus_client import CollectorRegistry
+
+from gpu_backend.adapters.content import CONFIG, WEIGHTS, AdapterContent
+from gpu_backend.adapters.peft_weights import parse_adapter
+from gpu_backend.config import EngineConfig
+from gpu_backend.core import Failed, Finished, LabelScores, LabelScoresReady, Request
+from gpu_backend.data.preference_pairs import PreferencePair
+from gpu_backend.engine.adapter_store import AdapterStore
+from gpu_backend.engine.engine import Engine
+from gpu_backend.engine.metrics import EngineMetrics
+from gpu_backend.engine.model_runner import ModelRunner
+from gpu_backend.evals.statistics import Array
+from gpu_backend.kernels.native import load_native
+from gpu_backend.layers.linear import can_pack
+from gpu_backend.models.causal_lm.model import CausalLM
+from gpu_backend.models.causal_lm.weights import load_causal_lm
+from gpu_backend.models.reward.judge import Judge
+from gpu_backend.tokenizer import Tokenizer
+
+_MAX_AT_ONCE = 64
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """`margins_P2`: logit of the better answer's label less that of the other's, with the better answer in slot A and in slot B."""
+
+    margins_P2: Array
+    num_cut: int
+    num_tokens: int
+    num_cached_tokens: int
+
+
+def read_adapter(folder: Path) -> AdapterContent:
+    return AdapterContent((folder / WEIGHTS).read_bytes(), (folder / CONFIG).read_bytes())
+
+
+def open_engine(base_folder: Path, models_dir: Path, adapter: AdapterContent | None) -> Engine:
+    """The base as the server loads it, in bfloat16 where the machine computes that natively, and the adapter, which is served by its content's hash."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    packs = can_pack(torch.bfloat16, device)
+    dtype = torch.bfloat16 if device.type == "cuda" or packs else torch.float32
+    native = load_native(models_dir / ".native") if packs else None
+    model = load_causal_lm(base_folder, dtype=dtype, device=device, native=native)
+    return engine_around(model, Tokenizer.from_file(base_folder / "tokenizer.json"), adapter, EngineConfig())
+
+
+def engine_around(model: CausalLM, tokenizer: Tokenizer, adapter: AdapterContent | None, config: EngineConfig) -> Engine:
+    metrics = EngineMetrics(CollectorRegistry())
+    known = {} if adapter is None else {adapter.id: adapter}
+    store = AdapterStore(lambda adapter_id: parse_adapter(known[adapter_id], model.config, model.device), config.adapter_cache_bytes, metrics, "eval")
+    return Engine("eval", ModelRunner(model, config, store), tokenizer, config, (), metrics)
+
+
+def judge_pairs(engine: Engine, judge: Judge, adapter_id: str | None, pairs: Sequence[PreferencePair], progress: Progress) -> Margins:
+    """Every pair in both orders; texts too long for the judge are cut as the server cuts them. Raises RuntimeError where the engine fails."""
+    prompts: list[tuple[int, ...]] = []
+    num_cut = 0
+    for pair in pairs:
+        fitted = judge.fit(pair.messages, (pair.chosen, pair.rejected))
+        num_cut += fitted.question_is_cut or any(fitted.answer_is_cut)
+        better, worse = fitted.answers
+        prompts += [tuple(judge.encode(fitted.question, better, worse)), tuple(judge.encode(fitted.question, worse, better))]
+    task, logits_N2 = LabelScores(judge.label_ids), np.empty((len(prompts), 2))
+    num_added = num_done = num_tokens = num_cached_tokens = 0
+    while num_done < len(prompts):
+        while num_added < len(prompts) and num_added - num_done < _MAX_AT_ONCE:
+            engine.add(Request(id=str(num_added), prompt_ids=prompts[num_added], task=task, adapter=adapter_id))
+            num_added += 1
+        for name, event in engine.step():
+            if isinstance(event, Failed):
+                raise RuntimeError(f"the engine could not judge pair {int(name) // 2}: {event.message}")
+            if isinstance(event, LabelScoresReady):
+                logits_N2[int(name)] = event.logits
+            if isinstance(event, Finished):
+                num_done += 1
+                num_tokens += event.usage.prompt_tokens
+                num_cached_tokens += event.usage.cached_tokens
+        progress(num_done // 2, len(pairs))
+    better_first_N = logits_N2[:, 0] - logits_N2[:, 1]
+    return Margins(np.stack((better_first_N[0::2], -better_first_N[1::2]), axis=1), num_cut, num_tokens, num_cached_tokens)

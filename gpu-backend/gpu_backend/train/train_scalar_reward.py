@@ -1,0 +1,56 @@
+"""Trains and reads a scalar reward model (Bradley-Terry loss), on the same loop as the generative one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from gpu_backend.data.judge_rows import microbatches
+from gpu_backend.data.scalar_rows import ScalarRow
+from gpu_backend.losses import LossOutput
+from gpu_backend.losses.bradley_terry import bradley_terry_loss
+from gpu_backend.train.loop import Report, Run, Training, padded, train
+from gpu_backend.train.scalar_model import ScalarModel
+
+
+def train_scalar_reward(
+    model: ScalarModel,
+    rows: Sequence[ScalarRow],
+    training: Training,
+    folder: Path,
+    report: Report = lambda _metrics: None,
+    accelerator: Accelerator | None = None,
+) -> None:
+    """As `train_reward`: in place, going on from a checkpoint in `folder`."""
+    train(model, Run(rows=rows, loss_of=_loss, training=training, folder=folder, report=report), accelerator)
+
+
+@torch.no_grad()
+def scalar_margins(model: ScalarModel, rows: Sequence[ScalarRow], rows_per_microbatch: int = 4) -> Tensor:
+    """(P,) float32: the reward of the better answer less that of the other."""
+    model.eval()
+    weights = next(model.lora.parameters())
+    indices = {id(row): index for index, row in enumerate(rows)}
+    margin_P = torch.empty(len(rows))
+    with torch.autocast(weights.device.type, torch.bfloat16, enabled=weights.dtype is torch.bfloat16):
+        for group in microbatches(rows, rows_per_microbatch):
+            reward_P2 = _rewards(model, group).cpu()
+            margin_P[[indices[id(row)] for row in group]] = reward_P2[:, 0] - reward_P2[:, 1]
+    model.train()
+    return margin_P
+
+
+def _loss(model: torch.nn.Module, group: Sequence[ScalarRow]) -> LossOutput:
+    return bradley_terry_loss(*_rewards(model, group).unbind(dim=1))
+
+
+def _rewards(model: torch.nn.Module, group: Sequence[ScalarRow]) -> Tensor:
+    """(P, 2): rewards of the better answer and of the other."""
+    prompts = [prompt for row in group for prompt in (row.chosen, row.rejected)]
+    ids_BT = padded(model, prompts)
+    reward_B: Tensor = model(ids_BT, torch.tensor([len(prompt) - 1 for prompt in prompts], device=ids_BT.device))
+    return reward_B.view(len(group), 2)
