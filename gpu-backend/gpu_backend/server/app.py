@@ -36,7 +36,7 @@ def create_app(config: ServerConfig, load: Loader, *, on_load_failure: Callable[
         if app.state.server.status == "ready":
             app.state.server.status = "draining"
         loading.cancel()
-        for _, engine in app.state.server.models.values():
+        for engine in {engine for _, engine in app.state.server.models.values()}:
             engine.close()
 
     app = FastAPI(title="Attune GPU backend", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
@@ -58,7 +58,8 @@ async def _load(app: FastAPI, load: Loader, on_load_failure: Callable[[], None])
         served = await asyncio.to_thread(load, app.state.registry)
         from gpu_backend.engine.async_engine import AsyncEngine
 
-        state.models = {model.spec.id: (model, AsyncEngine(model.engine)) for model in served}
+        engines = {engine: AsyncEngine(engine) for engine in dict.fromkeys(model.engine for model in served)}
+        state.models = {model.spec.id: (model, engines[model.engine]) for model in served}
         state.status = "ready"
     except Exception:
         logger.exception("loading the models failed")
