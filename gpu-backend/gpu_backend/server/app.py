@@ -16,7 +16,7 @@ from gpu_backend.server import errors
 from gpu_backend.server.auth import require_secret
 from gpu_backend.server.body_limit import BodyLimit
 from gpu_backend.server.log_facts import LogFacts
-from gpu_backend.server.routes import adapters, chat, health, models, tokenize
+from gpu_backend.server.routes import adapters, chat, decisions, health, models, rewards, tokenize
 from gpu_backend.server.state import ServerState
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def create_app(config: ServerConfig, load: Loader, *, on_load_failure: Callable[
     app.add_middleware(BodyLimit)
     app.add_middleware(LogFacts)
     app.include_router(health.router)
-    for router in (chat.router, tokenize.router, models.router, adapters.router):
+    for router in (chat.router, rewards.router, decisions.router, tokenize.router, models.router, adapters.router):
         app.include_router(router, dependencies=[Depends(require_secret)])
     return app
 
