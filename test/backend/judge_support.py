@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
+from safetensors.torch import save_file
 
 from gpu_backend.adapters.content import CONFIG, WEIGHTS
 from gpu_backend.models.causal_lm.config import parse_config
 from lora_support import content_of, tensors_of
-from support import byte_tokenizer_json
+from support import TINY, byte_tokenizer_json, tiny_model
 
 CONTROL = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
 CHAT_TEMPLATE = """\
@@ -31,7 +32,8 @@ JUDGE_TEMPLATE = """\
 <|im_start|>better{% if criterion %}: {{ criterion | trim }}{% endif +%}
 
 """
-# As the released models are asked: text markers around the answers, and an empty think block before the label. The words are ours.
+# As the released models are asked: text markers around the answers, and an empty think block before the label. The words are ours. Jinja drops one line
+# break at the end of a file, so a prompt that ends with two needs three.
 THINKING_TEMPLATE = """\
 <|im_start|>user
 Which answer is better?
@@ -51,24 +53,18 @@ Which answer is better?
 
 </think>
 
+
 """
 MARKERS = ["[Question]", "[Answer A begins]", "[Answer A ends]", "[Answer B begins]", "[Answer B ends]"]
-SIZES = {
-    "vocab_size": 260,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 1024,
-    "tie_word_embeddings": True,
-}
+BASE = {**TINY, "vocab_size": 260, "num_hidden_layers": 2, "max_position_embeddings": 1024}
+# The layout of the released checkpoints: Qwen3 with norms of queries and keys, heads of a width of their own, tied embeddings.
+QWEN3 = {**BASE, "model_type": "qwen3", "head_dim": 8, "attention_bias": False}
 
 
 def write_catalog(folder: Path) -> Path:
     """-> models.toml. Every file is as `prepare` or PEFT would leave it."""
-    _write_checkpoint(folder / "base", LlamaConfig(**SIZES))
-    _write_checkpoint(folder / "qwen3", Qwen3Config(**SIZES, head_dim=8))
+    _write_checkpoint(folder / "base", BASE)
+    _write_checkpoint(folder / "qwen3", QWEN3)
     (folder / "qwen3" / "judge.jinja").write_text(THINKING_TEMPLATE)
     write_adapter(folder / "lora")
     (folder / "lora" / "judge.jinja").write_text(JUDGE_TEMPLATE)
@@ -94,19 +90,18 @@ def judge_table(template: str, **values: object) -> str:
 
 def write_adapter(folder: Path, *, seed: int = 3, size: float = 0.2, **config: object) -> None:
     """PEFT's two files for the chat model."""
-    content = content_of(tensors_of(parse_config({"model_type": "llama", **SIZES, "rms_norm_eps": 1e-6, "hidden_act": "silu"}), seed=seed, size=size), **config)
+    content = content_of(tensors_of(parse_config(BASE), seed=seed, size=size), **config)
     folder.mkdir(exist_ok=True)
     (folder / WEIGHTS).write_bytes(content.weights)
     (folder / CONFIG).write_bytes(content.config)
 
 
-def _write_checkpoint(folder: Path, config: LlamaConfig | Qwen3Config) -> None:
-    torch.manual_seed(5)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.15 * torch.randn_like(parameter))
-    model.save_pretrained(folder)
+def _write_checkpoint(folder: Path, config: dict[str, Any]) -> None:
+    folder.mkdir()
+    weights: dict[str, torch.Tensor] = {}
+    tiny_model(5, recorded=weights, **config)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer.json").write_text(byte_tokenizer_json(CONTROL))
     (folder / "tokenizer_config.json").write_text("{}")
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
