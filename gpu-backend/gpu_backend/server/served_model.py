@@ -15,7 +15,7 @@ import torch
 
 from gpu_backend.adapters.content import AdapterContent
 from gpu_backend.adapters.peft_weights import load_adapter, parse_adapter
-from gpu_backend.chat_template import ChatTemplate, special_names
+from gpu_backend.chat_template import ChatTemplate, TemplateRefusedError, special_names
 from gpu_backend.config import ConfigError, EngineConfig, ModelSpec
 from gpu_backend.core import AdapterNotFoundError, LabelScores, Request, SamplingParams
 from gpu_backend.decoding.grammar import CompiledGrammar, GrammarCompiler
@@ -147,7 +147,10 @@ def prove_judge(spec: ModelSpec, judge: Judge, engine: Engine, context_length: i
     """One real judgement, before anybody waits for it. Raises ConfigError when the row promises what the model cannot do."""
     if judge.spec.max_tokens >= context_length:
         raise ConfigError(f"models.toml: {spec.id}: judge.max_tokens ({judge.spec.max_tokens}) must be below the model's context ({context_length})")
-    prompt_ids = tuple(judge.encode([{"role": "user", "content": "?"}], "a", "b"))
+    try:
+        prompt_ids = tuple(judge.encode([{"role": "user", "content": "?"}], "a", "b"))
+    except TemplateRefusedError as error:
+        raise ConfigError(f"models.toml: {spec.id}: its judge template cannot be used: {error}") from error
     warm_up(engine, Request(id="warm-up", prompt_ids=prompt_ids, task=LabelScores(judge.label_ids), adapter=adapter))
 
 

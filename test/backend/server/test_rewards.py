@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,28 +12,35 @@ from typing import Any
 
 import httpx
 import pytest
-from judge_support import write_catalog
+import torch
 from prometheus_client import CollectorRegistry
 
 from gpu_backend.config import EngineConfig, ServerConfig, load_catalog
-from gpu_backend.core import LabelScores, Request
+from gpu_backend.core import LabelScores, LabelScoresReady, Request
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.server.app import create_app
 from gpu_backend.server.loading import load_served_models
-from gpu_backend.server.served_model import ServedModel
+from gpu_backend.server.served_model import ServedModel, pick_dtype
+from judge_support import write_catalog
+from support import run_dry
 
 from .conftest import SECRET, serving
 from .test_chat import metric, until
 
 INPUT = [{"role": "user", "content": "Why is the sky blue?"}]
 ANSWERS = ["Because of scattering.", "It is not.", "Ask a physicist; I would not know.", "blue", "Рассеяние света.", "散乱"]
+REPOSITORY = Path(__file__).resolve().parents[3]
+MODELS_DIR = Path(os.environ.get("ATTUNE_MODELS_DIR", REPOSITORY / ".attune" / "models"))
+# What two runs of the same prompt may differ by.
+ROUNDING = 0.0 if pick_dtype("auto", torch.device("cpu")) == torch.bfloat16 else 1e-5
 KIND = {"name": "kind", "description": "Which is kinder?", "weight": 3.0}
 TRUE = {"name": "true", "description": "Which is true?", "weight": 1.0}
 
 
 def loaded(folder: Path, registry: CollectorRegistry, **limits: Any) -> list[ServedModel]:
-    config = EngineConfig(**{"dtype": "float32", "kv_cache_tokens": 8192, **limits})
-    return load_served_models(load_catalog(folder / "models.toml"), folder / "models", config, EngineMetrics(registry), folder / "adapters")
+    """As served: with the C operators where they run, whose numbers do not depend on company or cache by one bit."""
+    config = EngineConfig(**{"device": "cpu", "kv_cache_tokens": 8192, **limits})
+    return load_served_models(load_catalog(folder / "models.toml"), MODELS_DIR, config, EngineMetrics(registry), folder / "adapters")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +83,8 @@ def test_a_comparison_is_what_two_forward_passes_say(client: httpx.Client, folde
     for a, b in ((0, 1), (1, 0)):
         ids = tuple(judge.encode(INPUT, ANSWERS[a], ANSWERS[b]))
         served.engine.add(Request(id="r", prompt_ids=ids, task=LabelScores(judge.label_ids), adapter=served.adapter))
-        (_, scores), _ = [event for step in iter(served.engine.step, []) for event in step] if served.engine.has_work else ((None, None), None)
+        scores = run_dry(served.engine)["r"][0]
+        assert isinstance(scores, LabelScoresReady)
         deltas.append(scores.logits[0] - scores.logits[1])
         assert answer["orders"][a]["logprobs"] == pytest.approx(dict(zip("AB", scores.logprobs, strict=True)), abs=1e-4)
     first, second = sigmoid(deltas[0]), sigmoid(-deltas[1])
@@ -94,10 +103,10 @@ def test_swapping_the_answers_swaps_the_verdict_bit_for_bit(client: httpx.Client
     for a, b in ((0, 1), (2, 4), (5, 3)):
         one = ok(post(client, "compare", a=ANSWERS[a], b=ANSWERS[b], allow_tie=False, **changes))
         other = ok(post(client, "compare", a=ANSWERS[b], b=ANSWERS[a], allow_tie=False, **changes))
-        assert one["probability_a"] + other["probability_a"] == 1.0
-        assert (one["logit"], one["raw"], one["margin"]) == (-other["logit"], -other["raw"], other["margin"])
+        assert one["probability_a"] + other["probability_a"] == pytest.approx(1.0, rel=0, abs=ROUNDING)
+        swapped = (-other["logit"], -other["raw"], other["margin"], *(1 - p for p in other["criteria"].values()))
+        assert (one["logit"], one["raw"], one["margin"], *one["criteria"].values()) == pytest.approx(swapped, rel=0, abs=ROUNDING)
         assert {one["winner"], other["winner"]} == {"a", "b"}
-        assert one["criteria"] == {name: 1 - p for name, p in other["criteria"].items()}
 
 
 @pytest.mark.parametrize("order", ["both", "ab", "ba"])
@@ -114,7 +123,10 @@ def test_one_order_is_half_the_work_and_says_nothing_of_consistency(client: http
     both = ok(post(client, "compare", a=ANSWERS[0], b=ANSWERS[1]))
     for index, order in enumerate(("ab", "ba")):
         one = ok(post(client, "compare", a=ANSWERS[0], b=ANSWERS[1], order=order))
-        assert one["orders"] == [both["orders"][index]] and one["probability_a"] == pytest.approx(both["orders"][index]["probability_a"], abs=1e-12)
+        (order_alone,) = one["orders"]
+        assert order_alone["first"] == both["orders"][index]["first"]
+        assert order_alone["logprobs"] == pytest.approx(both["orders"][index]["logprobs"], rel=0, abs=ROUNDING)
+        assert one["probability_a"] == order_alone["probability_a"]
         assert (one["consistent"], one["position_bias_delta"], one["num_forwards"]) == (None, None, 1)
 
 
@@ -224,7 +236,9 @@ def test_company_changes_nothing(client: httpx.Client) -> None:
         thread.join(60)
     assert len(results) == 4
     for result in results:
-        assert result["probability_a"] == pytest.approx(alone["probability_a"], abs=1e-6) and result["winner"] == alone["winner"]
+        assert [result[name] for name in ("probability_a", "logit", "raw")] == pytest.approx(
+            [alone[name] for name in ("probability_a", "logit", "raw")], rel=0, abs=ROUNDING
+        )
 
 
 def test_cached_prefixes_are_not_shared_between_end_users(client: httpx.Client) -> None:
@@ -297,13 +311,17 @@ def test_leaving_frees_the_engine(folder: Path, start: Callable[..., httpx.Clien
         return served
 
     client = start(create_app(ServerConfig(secret=SECRET), load))
-    with pytest.raises(httpx.ReadTimeout):
-        client.post(
-            "/internal/rewards/rank",
-            json={"model": "tiny-judge", "input": INPUT, "responses": [f"{index} " * 60 for index in range(30)], "method": "round_robin"},
-            timeout=0.6,
-        )
+    body = {"model": "tiny-judge", "input": INPUT, "responses": [f"{index} " * 60 for index in range(30)], "method": "round_robin"}
+
+    def leave() -> None:
+        with pytest.raises(httpx.ReadTimeout), httpx.Client(base_url=client.base_url, headers=client.headers, timeout=4, trust_env=False) as own:
+            own.post("/internal/rewards/rank", json=body)
+
+    leaving = threading.Thread(target=leave)
+    leaving.start()
     engine = served[1].engine
+    until(lambda: engine.has_work, 10)
+    leaving.join(20)
     until(lambda: not engine.has_work, 10)
     assert engine.num_free_blocks == engine.config.num_kv_blocks and metric(client, "attune_requests_total", model="tiny", outcome="cancelled") > 0
     assert ok(post(client, "compare", a="x", b="y"))["num_forwards"] == 2

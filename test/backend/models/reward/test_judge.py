@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judge_support import CONTROL, JUDGE_TEMPLATE, MARKERS, THINKING_TEMPLATE
 
 from gpu_backend.config import DEFAULT_CATALOG, ConfigError, JudgeSpec
 from gpu_backend.models.reward.judge import Judge, TooLongToJudgeError
 from gpu_backend.tokenizer import Tokenizer
+from judge_support import CONTROL, JUDGE_TEMPLATE, MARKERS, THINKING_TEMPLATE
 from support import byte_tokenizer
 
 TOKENIZER = byte_tokenizer(CONTROL)
