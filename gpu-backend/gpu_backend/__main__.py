@@ -45,10 +45,9 @@ def main() -> int:
     def load(registry: CollectorRegistry) -> list[ServedModel]:
         # Imported here, in the loading thread: torch takes seconds to import, and /live should not wait for it.
         from gpu_backend.engine.metrics import EngineMetrics
-        from gpu_backend.server.served_model import load_served_model
+        from gpu_backend.server.loading import load_served_models
 
-        metrics = EngineMetrics(registry)
-        return [load_served_model(spec, options.models_dir, engine, metrics, adapters_dir) for spec in specs]
+        return load_served_models(specs, options.models_dir, engine, EngineMetrics(registry), adapters_dir)
 
     app = create_app(server, load, on_load_failure=lambda: setattr(process, "should_exit", True))
     settings = uvicorn.Config(app, host=server.host, port=server.port, log_config=None, access_log=False, timeout_graceful_shutdown=server.drain_seconds)

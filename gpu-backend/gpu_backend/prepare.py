@@ -18,6 +18,7 @@ import time
 import zipfile
 from pathlib import Path
 
+from gpu_backend.adapters.content import CONFIG, WEIGHTS
 from gpu_backend.config import DEFAULT_CATALOG, ConfigError, ModelSpec, load_catalog
 
 # Raise it when the written files change, so that older folders are converted again.
@@ -56,9 +57,12 @@ def _build_kernels(models_dir: Path) -> None:
 def prepare(spec: ModelSpec, models_dir: Path) -> None:
     """Bring one row into place; returns at once when it already is."""
     folder = spec.folder(models_dir)
-    if spec.source == "folder":
+    if spec.source in ("folder", "adapter"):
         if not folder.exists():
             raise PrepareError(f"{spec.id}: {folder} does not exist; correct `path` in models.toml.")
+        missing = [name for name in (WEIGHTS, CONFIG) if spec.source == "adapter" and not (folder / name).is_file()]
+        if missing:
+            raise PrepareError(f"{spec.id}: {folder} lacks {' and '.join(missing)}, which an adapter is made of.")
         return
     stamp, wanted = folder / "PREPARED.json", _stamp(spec)
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
@@ -74,9 +78,16 @@ def prepare(spec: ModelSpec, models_dir: Path) -> None:
             _from_hub(spec, result)
         (result / "PREPARED.json").write_text(wanted, encoding="utf-8")
         if folder.exists():
+            _keep_judge_template(spec, folder, result)
             shutil.rmtree(folder)
         result.rename(folder)
     print(f"{spec.id}: ready")
+
+
+def _keep_judge_template(spec: ModelSpec, folder: Path, result: Path) -> None:
+    """What the user put beside the weights goes where they go."""
+    if spec.judge is not None and (folder / spec.judge.template).exists() and not (result / spec.judge.template).exists():
+        shutil.copyfile(folder / spec.judge.template, result / spec.judge.template)
 
 
 def _stamp(spec: ModelSpec) -> str:

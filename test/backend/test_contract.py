@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
+from gpu_backend.server.decisions.schemas import DecisionRequest, Decisions
+from gpu_backend.server.rewards.schemas import CompareRequest, Comparison, RankedAnswers, RankRequest, ScoreRequest, Scores
 from gpu_backend.server.schemas import ChatRequest, ModelList, TokenizeAnswer, TokenizeRequest
 
 FOLDER = Path(__file__).resolve().parents[1] / "contract"
@@ -85,6 +87,22 @@ def test_streams_end_with_done_or_an_error(name: str) -> None:
 def test_errors_parse_and_use_the_closed_list(name: str, error_codes: dict[str, dict[str, Any]]) -> None:
     error = ErrorBody.model_validate(SAMPLES[name]["body"]).error
     assert (error_codes[error.code]["status"], error_codes[error.code]["type"]) == (SAMPLES[name]["status"], error.type)
+
+
+JUDGEMENTS: dict[str, tuple[type[BaseModel], type[BaseModel]]] = {
+    "rewards-compare": (CompareRequest, Comparison),
+    "rewards-score": (ScoreRequest, Scores),
+    "rewards-rank": (RankRequest, RankedAnswers),
+    "decisions": (DecisionRequest, Decisions),
+}
+
+
+@pytest.mark.parametrize("name", JUDGEMENTS)
+def test_judgements_parse(name: str) -> None:
+    """The answer has exactly the names of its schema."""
+    sample, (asked, answered) = SAMPLES[name], JUDGEMENTS[name]
+    asked.model_validate(sample["request"]["body"])
+    assert sample["status"] == 200 and answered.model_validate(sample["body"]).model_dump() == sample["body"]
 
 
 def test_tokenizations_and_models_parse() -> None:

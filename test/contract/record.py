@@ -48,6 +48,21 @@ TOOL_CASES: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "chat-stream-tools": ("POST", "/internal/chat", {**WITH_TOOLS, "stream": True, "include_usage": True, "parallel_tool_calls": False}),
     "error-tool-call-id": ("POST", "/internal/chat", {**WITH_TOOLS, "messages": [*QUESTION, RESULTS[1]]}),
 }
+JUDGED: dict[str, Any] = {"model": "gram-smollm2-135m", "input": QUESTION}
+CAPITALS = ["Paris is the capital of France.", "I like cheese.", "Lyon."]
+CRITERIA = [{"name": "correct", "description": "Which answer is right?", "weight": 2.0}, {"name": "brief", "description": "Which is shorter?", "weight": 1.0}]
+REWARD_CASES: dict[str, tuple[str, str, dict[str, Any] | None]] = {
+    "rewards-compare": ("POST", "/internal/rewards/compare", {**JUDGED, "a": CAPITALS[0], "b": CAPITALS[1], "criteria": CRITERIA}),
+    "rewards-score": ("POST", "/internal/rewards/score", {**JUDGED, "responses": CAPITALS, "against": "anchor"}),
+    "rewards-rank": ("POST", "/internal/rewards/rank", {**JUDGED, "responses": CAPITALS, "truncation": "auto"}),
+    "decisions": (
+        "POST",
+        "/internal/decisions",
+        {**JUDGED, "questions": [{"text": "Is this about a city?", "labels": ["yes", "no"]}, {"text": "Which topic?", "labels": ["food", "places", "sport"]}]},
+    ),
+    "error-reward-model": ("POST", "/internal/rewards/compare", {**JUDGED, "model": CHAT["model"], "a": "x", "b": "y"}),
+    "error-reward-length": ("POST", "/internal/rewards/rank", {**JUDGED, "responses": ["x", "y " * 3000]}),
+}
 CASES: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "chat-answer": ("POST", "/internal/chat", CHAT),
     "chat-two-choices": ("POST", "/internal/chat", {**CHAT, "n": 2, "temperature": 1.0, "seed": 7, "max_tokens": 5}),
@@ -64,6 +79,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "tokenize-text": ("POST", "/internal/tokenize", {"model": CHAT["model"], "text": "naïve <|im_start|>"}),
     "tokenize-messages": ("POST", "/internal/tokenize", {"model": CHAT["model"], "messages": QUESTION}),
     "models-list": ("GET", "/internal/models", None),
+    **REWARD_CASES,
     "error-context-length": ("POST", "/internal/chat", {**CHAT, "max_tokens": 9000}),
     "error-model-not-found": ("POST", "/internal/chat", {**CHAT, "model": "gpt-7"}),
     "error-response-format": ("POST", "/internal/chat", {**CHAT, "response_format": {"type": "json_schema", "json_schema": {"type": "nonsense"}}}),

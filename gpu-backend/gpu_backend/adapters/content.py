@@ -53,7 +53,7 @@ def read_content(root: Path, adapter_id: str) -> AdapterContent:
         raise AdapterNotFoundError(adapter_id)
     folder = root / adapter_id
     try:
-        content = AdapterContent(_read(folder / WEIGHTS, MAX_CONTENT_BYTES), _read(folder / CONFIG, MAX_CONFIG_BYTES))
+        content = read_folder(folder)
     except OSError as error:
         raise AdapterNotFoundError(adapter_id) from error
     if content.id != adapter_id:
@@ -61,6 +61,11 @@ def read_content(root: Path, adapter_id: str) -> AdapterContent:
     with suppress(OSError):
         os.utime(folder)
     return content
+
+
+def read_folder(folder: Path) -> AdapterContent:
+    """The two files in a folder of any name. Raises OSError, or AdapterError when they are too large."""
+    return AdapterContent(_read(folder / WEIGHTS, MAX_CONTENT_BYTES), _read(folder / CONFIG, MAX_CONFIG_BYTES))
 
 
 def stored_bytes(root: Path, adapter_id: str) -> int | None:

@@ -1,6 +1,6 @@
 """Pairs of answers with the one that people prefer: records, and readers of the public sets that we train on and measure with.
 
-Every reader takes the folder that holds all data sets; where each set comes from is in docs/rewards.md.
+Every reader takes the folder that holds all data sets; where each set comes from is in docs/training.md.
 """
 
 from __future__ import annotations

@@ -58,7 +58,12 @@ def open_engine(base_folder: Path, models_dir: Path, adapter: AdapterContent | N
 def engine_around(model: CausalLM, tokenizer: Tokenizer, adapter: AdapterContent | None, config: EngineConfig) -> Engine:
     metrics = EngineMetrics(CollectorRegistry())
     known = {} if adapter is None else {adapter.id: adapter}
-    store = AdapterStore(lambda adapter_id: parse_adapter(known[adapter_id], model.config, model.device), config.adapter_cache_bytes, metrics, "eval")
+    store = AdapterStore(
+        lambda adapter_id: parse_adapter(known[adapter_id], model.config, model.device, is_packed=model.fused is not None),
+        config.adapter_cache_bytes,
+        metrics,
+        "eval",
+    )
     return Engine("eval", ModelRunner(model, config, store), tokenizer, config, (), metrics)
 
 

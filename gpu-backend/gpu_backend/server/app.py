@@ -16,7 +16,7 @@ from gpu_backend.server import errors
 from gpu_backend.server.auth import require_secret
 from gpu_backend.server.body_limit import BodyLimit
 from gpu_backend.server.log_facts import LogFacts
-from gpu_backend.server.routes import adapters, chat, health, models, tokenize
+from gpu_backend.server.routes import adapters, chat, decisions, health, models, rewards, tokenize
 from gpu_backend.server.state import ServerState
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def create_app(config: ServerConfig, load: Loader, *, on_load_failure: Callable[
         if app.state.server.status == "ready":
             app.state.server.status = "draining"
         loading.cancel()
-        for _, engine in app.state.server.models.values():
+        for engine in {engine for _, engine in app.state.server.models.values()}:
             engine.close()
 
     app = FastAPI(title="Attune GPU backend", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
@@ -47,7 +47,7 @@ def create_app(config: ServerConfig, load: Loader, *, on_load_failure: Callable[
     app.add_middleware(BodyLimit)
     app.add_middleware(LogFacts)
     app.include_router(health.router)
-    for router in (chat.router, tokenize.router, models.router, adapters.router):
+    for router in (chat.router, rewards.router, decisions.router, tokenize.router, models.router, adapters.router):
         app.include_router(router, dependencies=[Depends(require_secret)])
     return app
 
@@ -58,7 +58,8 @@ async def _load(app: FastAPI, load: Loader, on_load_failure: Callable[[], None])
         served = await asyncio.to_thread(load, app.state.registry)
         from gpu_backend.engine.async_engine import AsyncEngine
 
-        state.models = {model.spec.id: (model, AsyncEngine(model.engine)) for model in served}
+        engines = {engine: AsyncEngine(engine) for engine in dict.fromkeys(model.engine for model in served)}
+        state.models = {model.spec.id: (model, engines[model.engine]) for model in served}
         state.status = "ready"
     except Exception:
         logger.exception("loading the models failed")

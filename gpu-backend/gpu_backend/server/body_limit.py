@@ -10,6 +10,8 @@ from gpu_backend.adapters.content import MAX_CONTENT_BYTES
 from gpu_backend.server.errors import envelope
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
+# What the edge takes, and room for what it adds.
+MAX_REWARD_BODY_BYTES = 9 * 1024 * 1024
 
 
 class BodyLimit:
@@ -51,8 +53,9 @@ class BodyLimit:
 
 def limit_of(request: Request) -> int:
     """Adapters go to disk piece by piece; everything else is held in memory."""
-    is_adapter = request.method == "PUT" and request.url.path.startswith("/internal/adapters/")
-    return MAX_CONTENT_BYTES if is_adapter else MAX_BODY_BYTES
+    if request.method == "PUT" and request.url.path.startswith("/internal/adapters/"):
+        return MAX_CONTENT_BYTES
+    return MAX_REWARD_BODY_BYTES if request.url.path.startswith(("/internal/rewards/", "/internal/decisions")) else MAX_BODY_BYTES
 
 
 def _refuse(request: Request, limit: int) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""A model that is loaded and ready: its row, tokenizer, template and engine; and how it gets there."""
+"""A model that is loaded and ready: its row, tokenizer, templates and engine; and how it gets there from weights of its own."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import hashlib
 import json
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
-from gpu_backend.adapters.peft_weights import load_adapter
-from gpu_backend.chat_template import ChatTemplate, special_names
+from gpu_backend.adapters.content import AdapterContent
+from gpu_backend.adapters.peft_weights import load_adapter, parse_adapter
+from gpu_backend.chat_template import ChatTemplate, TemplateRefusedError, special_names
 from gpu_backend.config import ConfigError, EngineConfig, ModelSpec
-from gpu_backend.core import Request, SamplingParams
+from gpu_backend.core import AdapterNotFoundError, LabelScores, Request, SamplingParams
 from gpu_backend.decoding.grammar import CompiledGrammar, GrammarCompiler
 from gpu_backend.decoding.tool_calls import TAGS
 from gpu_backend.engine.adapter_store import AdapterStore
@@ -27,6 +29,7 @@ from gpu_backend.layers.linear import can_pack
 from gpu_backend.layers.lora import LoraAdapter
 from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.models.causal_lm.weights import load_causal_lm
+from gpu_backend.models.reward.judge import Judge
 from gpu_backend.server.grammar_queue import GrammarQueue
 from gpu_backend.tokenizer import Tokenizer
 
@@ -35,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ServedModel:
+    """`adapter` is the id of the one that makes this model out of another, with which it shares `engine`; `judge` is there when it can judge answers."""
+
     spec: ModelSpec
     revision: str
     context_length: int
@@ -43,6 +48,8 @@ class ServedModel:
     engine: Engine
     grammars: GrammarCompiler
     tool_call_tokens: tuple[int, int] | None = None
+    judge: Judge | None = None
+    adapter: str | None = None
     grammar_queue: GrammarQueue = field(default_factory=GrammarQueue)
 
     @property
@@ -61,8 +68,16 @@ class ServedModel:
         return (*self.spec.capabilities, *(() if self.tool_call_tokens is None else ("tools",)))
 
 
-def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, metrics: EngineMetrics, adapters_dir: Path | None = None) -> ServedModel:
-    """Read weights, tokenizer and template, and prove them with one real forward pass. Raises ConfigError, OSError or UnsupportedModelError."""
+def load_served_model(
+    spec: ModelSpec,
+    models_dir: Path,
+    config: EngineConfig,
+    metrics: EngineMetrics,
+    adapters_dir: Path | None = None,
+    shipped: Mapping[str, AdapterContent] = MappingProxyType({}),
+) -> ServedModel:
+    """Read weights, tokenizer and templates, and prove them with one real forward pass. `shipped` are adapters that its engine must know besides those in
+    `adapters_dir`. Raises ConfigError, OSError or UnsupportedModelError."""
     started = time.monotonic()
     path = spec.folder(models_dir)
     device = pick_device(config.device)
@@ -77,9 +92,12 @@ def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, m
     if config.kv_cache_tokens < context_length:
         raise ConfigError(f"kv_cache_tokens ({config.kv_cache_tokens}) must hold at least one full context of {spec.id} ({context_length})")
     grammars = GrammarCompiler(tokenizer, model.config.vocab_size, end_ids)
-    adapters = None if adapters_dir is None else open_adapters(spec.id, model, adapters_dir, config, metrics)
+    judge = None if spec.judge is None else Judge.from_folder(path if path.is_dir() else path.parent, tokenizer, spec.judge)
+    adapters = None if adapters_dir is None and not shipped else open_adapters(spec.id, model, adapters_dir, config, metrics, shipped)
     engine = Engine(spec.id, ModelRunner(model, config, adapters), tokenizer, config, end_ids, metrics)
-    warm_up(engine)
+    warm_up(engine, Request(id="warm-up", prompt_ids=(0, 1, 2), task=SamplingParams(max_tokens=2, temperature=0.0)))
+    if judge is not None:
+        prove_judge(spec, judge, engine, context_length)
     logger.info(
         "model loaded",
         extra={
@@ -90,7 +108,7 @@ def load_served_model(spec: ModelSpec, models_dir: Path, config: EngineConfig, m
             "native": model.fused is not None,
         },
     )
-    return ServedModel(spec, _revision(spec, path), context_length, tokenizer, template, engine, grammars, tool_call_tokens)
+    return ServedModel(spec, _revision(spec, path), context_length, tokenizer, template, engine, grammars, tool_call_tokens, judge)
 
 
 def find_tool_call_tokens(spec: ModelSpec, tokenizer: Tokenizer, template: ChatTemplate | None) -> tuple[int, int] | None:
@@ -105,15 +123,42 @@ def find_tool_call_tokens(spec: ModelSpec, tokenizer: Tokenizer, template: ChatT
     return tokenizer.control_ids[TAGS[0]], tokenizer.control_ids[TAGS[1]]
 
 
-def open_adapters(name: str, model: CausalLM, adapters_dir: Path, config: EngineConfig, metrics: EngineMetrics) -> AdapterStore[LoraAdapter]:
-    """Adapters of this model, loaded from `adapters_dir` when they are first used."""
-    load = partial(load_adapter, adapters_dir, model=model.config, device=model.device, is_packed=model.fused is not None)
+def open_adapters(
+    name: str,
+    model: CausalLM,
+    adapters_dir: Path | None,
+    config: EngineConfig,
+    metrics: EngineMetrics,
+    shipped: Mapping[str, AdapterContent] = MappingProxyType({}),
+) -> AdapterStore[LoraAdapter]:
+    """Adapters of this model: those that are shipped with it, and those in `adapters_dir`, which are read when they are first used."""
+
+    is_packed = model.fused is not None
+
+    def load(adapter_id: str) -> LoraAdapter:
+        if adapter_id in shipped:
+            return parse_adapter(shipped[adapter_id], model.config, model.device, is_packed=is_packed)
+        if adapters_dir is None:
+            raise AdapterNotFoundError(adapter_id)
+        return load_adapter(adapters_dir, adapter_id, model.config, model.device, is_packed=is_packed)
+
     return AdapterStore(load, config.adapter_cache_bytes, metrics, name)
 
 
-def warm_up(engine: Engine) -> None:
-    """One request of two tokens through the whole engine, before anybody waits for it."""
-    engine.add(Request(id="warm-up", prompt_ids=(0, 1, 2), task=SamplingParams(max_tokens=2, temperature=0.0)))
+def prove_judge(spec: ModelSpec, judge: Judge, engine: Engine, context_length: int, adapter: str | None = None) -> None:
+    """One real judgement, before anybody waits for it. Raises ConfigError when the row promises what the model cannot do."""
+    if judge.spec.max_tokens >= context_length:
+        raise ConfigError(f"models.toml: {spec.id}: judge.max_tokens ({judge.spec.max_tokens}) must be below the model's context ({context_length})")
+    try:
+        prompt_ids = tuple(judge.encode([{"role": "user", "content": "?"}], "a", "b"))
+    except TemplateRefusedError as error:
+        raise ConfigError(f"models.toml: {spec.id}: its judge template cannot be used: {error}") from error
+    warm_up(engine, Request(id="warm-up", prompt_ids=prompt_ids, task=LabelScores(judge.label_ids), adapter=adapter))
+
+
+def warm_up(engine: Engine, request: Request) -> None:
+    """One request through the whole engine, before anybody waits for it."""
+    engine.add(request)
     while engine.has_work:
         engine.step()
     if engine.num_failed_steps:

@@ -39,6 +39,17 @@ def model_for(request: Request, model_id: str) -> tuple[ServedModel, AsyncEngine
     return state.models[model_id]
 
 
+def model_that_can(request: Request, model_id: str, *capabilities: str) -> tuple[ServedModel, AsyncEngine]:
+    """As `model_for`, for an operation that needs one of these capabilities of its row. Raises unsupported_value and names the models that have one."""
+    state: ServerState = request.app.state.server
+    model, engine = model_for(request, model_id)
+    if not set(capabilities) & set(model.spec.capabilities):
+        others = sorted(name for name, (other, _) in state.models.items() if set(capabilities) & set(other.spec.capabilities))
+        can = f"Models that can: {', '.join(others)}." if others else "No model that is served here can."
+        raise BackendError("unsupported_value", f"{model_id} cannot do this: it has no capability {' or '.join(capabilities)!r}. {can}", param="model")
+    return model, engine
+
+
 def models_with_tools(request: Request) -> list[str]:
     state: ServerState = request.app.state.server
     return sorted(name for name, (model, _) in state.models.items() if model.tool_call_tokens is not None)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, meta
 
 from gpu_backend.chat_template import Shield, TemplateRefusedError, sandbox
 from gpu_backend.config import ConfigError, JudgeSpec
@@ -22,10 +22,12 @@ from gpu_backend.tokenizer import Tokenizer
 Turn = Mapping[str, str]
 # Joining texts to the frame can take a token or two more than they take alone.
 _SLACK_TOKENS = 8
+# For question and answers together.
+_LEAST_ROOM = 32
 
 
 class TooLongToJudgeError(ValueError):
-    """A text that does not fit and may not be cut. `item` is `question`, or the index of an answer."""
+    """A text that does not fit and may not be cut. `item` is `question`, `criteria`, or the index of an answer."""
 
     def __init__(self, item: str | int, num_tokens: int, max_tokens: int) -> None:
         super().__init__(f"it takes {num_tokens} tokens, and this model reads {max_tokens} of it")
@@ -47,7 +49,10 @@ class Judge:
 
     def __init__(self, source: str, tokenizer: Tokenizer, spec: JudgeSpec) -> None:
         self.spec = spec
-        self._template = sandbox().from_string(source)
+        environment = sandbox()
+        self._template = environment.from_string(source)
+        # A template that does not read it would ignore it in silence.
+        self.takes_criterion = "criterion" in meta.find_undeclared_variables(environment.parse(source))
         self._tokenizer = tokenizer
         self._shield = Shield(tokenizer.control_ids)
         self._markers = re.compile("|".join(map(re.escape, spec.markers)), re.IGNORECASE) if spec.markers else None
@@ -60,7 +65,7 @@ class Judge:
         try:
             source = path.read_bytes()
         except OSError as error:
-            raise ConfigError(f"cannot read the judge template {path.name} beside the weights in {folder}: put it there (docs/rewards.md)") from error
+            raise ConfigError(f"cannot read the judge template {path.name} beside the weights in {folder}: put it there (docs/judges.md)") from error
         if (digest := hashlib.sha256(source).hexdigest()) != spec.sha256:
             raise ConfigError(f"the judge template {path.name} has SHA-256 {digest}, but its row in models.toml expects {spec.sha256}")
         return cls(source.decode("utf-8"), tokenizer, spec)
@@ -84,9 +89,12 @@ class Judge:
 
     def fit(self, question: Sequence[Turn], answers: Sequence[str], criteria: Sequence[str] = ("",), *, may_cut: bool = True) -> Fitted:
         """Cut what is too long: the question from its beginning, so that its last turns stay, to half of the room at most; every answer at its end, to
-        half of what is then left. An answer is cut the same way whichever it is compared with. Raises TooLongToJudgeError instead where `may_cut` is False."""
+        half of what is then left. An answer is cut the same way whichever it is compared with. Raises TooLongToJudgeError instead where `may_cut` is False,
+        and in any case for a criterion that leaves no room: it is never cut."""
         frame = max(len(self.encode([{**turn, "content": ""} for turn in question[-1:]], "", "", criterion)) for criterion in criteria) + _SLACK_TOKENS
         room = self.spec.max_tokens - frame
+        if room < _LEAST_ROOM:
+            raise TooLongToJudgeError("criteria", frame, self.spec.max_tokens - _LEAST_ROOM)
         kept, is_cut, num_used = self._fit_question(question, room // 2, may_cut)
         each = (room - num_used) // 2
         cut_answers = [self._head(index, text, each, may_cut) for index, text in enumerate(answers)]

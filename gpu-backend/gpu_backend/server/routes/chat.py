@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 import random
-import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -16,12 +13,13 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from gpu_backend.core import AdapterError, AdapterNotFoundError, Delta, EngineOverloadedError, Failed, Finished, SamplingParams, UnfitRequestError
 from gpu_backend.core import Request as EngineRequest
+from gpu_backend.server.caller import cache_salt, deadline_of
 from gpu_backend.server.chat_format import ChatFormat, sse
 from gpu_backend.server.errors import BackendError, envelope
 from gpu_backend.server.prompts import check_length, encode_messages
 from gpu_backend.server.response_format import to_grammar
 from gpu_backend.server.schemas import ChatRequest
-from gpu_backend.server.state import model_for
+from gpu_backend.server.state import model_that_can
 from gpu_backend.server.strict_json import StrictJsonRoute
 from gpu_backend.server.tools import AnswerForm, plan_tools, require_tools, to_answer_form
 
@@ -31,13 +29,12 @@ if TYPE_CHECKING:
 
 router = APIRouter(route_class=StrictJsonRoute)
 logger = logging.getLogger(__name__)
-_MAX_DEADLINE_MS = 24 * 3600 * 1000
 
 
 @router.post("/internal/chat")
 async def create_chat(request: Request, body: ChatRequest) -> Response:
-    deadline_s = _deadline_of(request)
-    model, engine = model_for(request, body.model)
+    deadline_s = deadline_of(request)
+    model, engine = model_that_can(request, body.model, "chat")
     require_tools(request, model, body.messages, has_tools=bool(body.tools))
     plan = plan_tools(model, body)
     prompt_ids = await encode_messages(model, body.messages, None if plan is None else plan.shown)
@@ -52,8 +49,8 @@ async def create_chat(request: Request, body: ChatRequest) -> Response:
         deadline_s=deadline_s,
         tenant=body.tenant,
         priority=body.priority,
-        cache_salt=_cache_salt(body.tenant, body.end_user),
-        adapter=body.adapter,
+        cache_salt=cache_salt(body.tenant, body.end_user),
+        adapter=_adapter_of(model, body),
     )
     stream = await _submit(engine, engine_request)
     fmt = ChatFormat(body, model)
@@ -119,19 +116,11 @@ async def _whole(request: Request, stream: RequestStream, fmt: ChatFormat) -> di
         stream.cancel()
 
 
-def _deadline_of(request: Request) -> float | None:
-    """`x-deadline-ms` on the clock of `time.monotonic`."""
-    header = request.headers.get("x-deadline-ms")
-    if header is None:
-        return None
-    if not header.isascii() or not header.isdigit() or len(header) > 12 or not 0 < int(header) <= _MAX_DEADLINE_MS:
-        raise BackendError("invalid_value", f"x-deadline-ms must be a whole number of milliseconds between 1 and {_MAX_DEADLINE_MS}.", param="x-deadline-ms")
-    return time.monotonic() + int(header) / 1000
-
-
-def _cache_salt(tenant: str, end_user: str) -> bytes:
-    """Whose prompts may be told apart by how fast they are answered: those of one end user of one tenant."""
-    return hashlib.blake2b(json.dumps([tenant, end_user]).encode(), digest_size=16).digest()
+def _adapter_of(model: ServedModel, body: ChatRequest) -> str | None:
+    """The model's own, or the caller's; there is no sum of two."""
+    if model.adapter is not None and body.adapter is not None:
+        raise BackendError("unsupported_value", f"{body.model} is an adapter itself and takes no other.", param="adapter")
+    return model.adapter or body.adapter
 
 
 def _sampling(body: ChatRequest, model: ServedModel, max_tokens: int, form: AnswerForm) -> SamplingParams:
