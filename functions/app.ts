@@ -17,6 +17,7 @@ import { registerReadReadiness } from './routes/health/read-readiness';
 import { registerReadLimits } from './routes/limits/read-limits';
 import { registerListModels } from './routes/models/list-models';
 import { registerReadModel } from './routes/models/read-model';
+import { registerReadUsage } from './routes/usage/read-usage';
 import { answerUnknownPaths } from './routes/unknown-paths';
 import { registerCreateTokenization } from './routes/tokenize/create-tokenization';
 import { toValidationError } from './validation';
@@ -50,6 +51,8 @@ export function createApp(overrides: Partial<Services> = {}): App {
   registerCreateTokenization(app);
   // limits
   registerReadLimits(app);
+  // usage
+  registerReadUsage(app);
   // docs
   registerReadOpenapi(app);
   registerReadDocs(app);

@@ -17,7 +17,7 @@ const USAGE = {
   prompt_tokens: 3,
   completion_tokens: 2,
   total_tokens: 5,
-  prompt_tokens_details: { cached_tokens: 0 },
+  prompt_tokens_details: { cached_tokens: 1 },
   completion_tokens_details: { reasoning_tokens: 0 },
 };
 
@@ -52,6 +52,7 @@ async function answer(request, response, { secret, calls }) {
   const text = await readText(request);
   // Tests ask here what a call looked like and whether its caller has left.
   if (pathname === '/seen') return json(response, 200, findCall(calls, searchParams) ?? null);
+  if (pathname === '/count') return json(response, 200, countCalls(calls, searchParams));
   if (pathname === '/ready')
     return json(response, 200, { status: 'ready', models: [{ id: 'fake', revision: 'r1' }] });
 
@@ -83,6 +84,11 @@ function findCall(calls, searchParams) {
   return [...calls.values()].find(({ body }) => body?.seed === Number(searchParams.get('seed')));
 }
 
+/** How often a request with this seed was run. */
+function countCalls(calls, searchParams) {
+  return [...calls.values()].filter(({ body }) => body?.seed === Number(searchParams.get('seed'))).length;
+}
+
 /** The model's name says what to do; every other name is a model that answers. */
 async function chat(body, response, id) {
   switch (body.model) {
@@ -105,6 +111,8 @@ async function chat(body, response, id) {
       return response.destroy();
     case 'extra-field':
       return json(response, 200, { ...completion(body), debug: 'secret traceback' });
+    case 'long':
+      return json(response, 200, completion(body, 'x'.repeat(5 * 1024 * 1024)));
     case 'hang':
       return undefined;
     case 'no-tools': {
@@ -219,7 +227,7 @@ function chunk({ id, created, model }, delta, finishReason = null) {
   return { id, object: 'chat.completion.chunk', created, model, system_fingerprint: 'fp_fake', choices };
 }
 
-function completion({ id, created, model }) {
+function completion({ id, created, model }, content = WORDS.join('')) {
   return {
     id,
     object: 'chat.completion',
@@ -229,7 +237,7 @@ function completion({ id, created, model }) {
     choices: [
       {
         index: 0,
-        message: { role: 'assistant', content: WORDS.join(''), refusal: null },
+        message: { role: 'assistant', content, refusal: null },
         logprobs: null,
         finish_reason: 'stop',
       },

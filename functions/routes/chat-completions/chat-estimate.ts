@@ -2,7 +2,7 @@
 import type { Context } from 'hono';
 import { backendCall } from '../../backend-call';
 import type { AppEnv } from '../../context';
-import type { ChatCompletionChunk } from '../../schemas/chat-completion';
+import type { ChatCompletion, ChatCompletionChunk } from '../../schemas/chat-completion';
 import type { Tokens, TokenUse } from '../../services/ledger';
 
 /** What templates add that no byte of the body stands for: a default system prompt, how to call tools. */
@@ -51,6 +51,15 @@ function isCount(value: unknown): value is number {
   return typeof value === 'number' && value >= 1;
 }
 
+/** A stated usage in the ledger's words. */
+export function toTokens(usage: ChatCompletion['usage']): Tokens {
+  return {
+    promptTokens: usage.prompt_tokens,
+    completionTokens: usage.completion_tokens,
+    cachedTokens: usage.prompt_tokens_details.cached_tokens,
+  };
+}
+
 /** Watches the chunks of a stream for its usage, and counts what passes in case it never comes. */
 export class StreamedTokens {
   readonly #most: TokenUse;
@@ -63,7 +72,7 @@ export class StreamedTokens {
   }
 
   add({ choices, usage }: ChatCompletionChunk): void {
-    if (usage) this.#usage = { promptTokens: usage.prompt_tokens, completionTokens: usage.completion_tokens };
+    if (usage) this.#usage = toTokens(usage);
     for (const { index, delta } of choices) {
       const calls = (delta.tool_calls ?? []).map(({ function: called }) => called);
       const texts = [delta.content ?? '', ...calls.flatMap(({ name = '', arguments: args }) => [name, args])];

@@ -20,6 +20,8 @@ export interface TokenUse {
   model: string;
   promptTokens: number;
   completionTokens: number;
+  /** Those of the prompt that were found in the cache; absent where there is none. */
+  cachedTokens?: number;
 }
 
 /** Tokens and their price, rounded up to a whole millionth. */

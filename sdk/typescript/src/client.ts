@@ -1,11 +1,19 @@
 // The client: settings read once, and the operations by resource.
 import type { Call } from './call';
-import { createTokenization, readLimits } from './generated/sdk.gen';
-import type { CreateTokenizationRequest, Limits, Tokenization } from './generated/types.gen';
+import { createTokenization, readLimits, readUsage } from './generated/sdk.gen';
+import type {
+  CreateTokenizationRequest,
+  Limits,
+  ReadUsageData,
+  Tokenization,
+  UsagePage,
+} from './generated/types.gen';
 import { type CallOptions, type ClientOptions, readSettings } from './options';
 import { Chat } from './resources/chat';
 import { Models } from './resources/models';
 import { Transport } from './transport';
+
+export type UsageQuery = Omit<ReadUsageData['query'], 'group_by[]'>;
 
 export class Attune {
   readonly chat: Chat;
@@ -27,5 +35,10 @@ export class Attune {
   /** The limits of the key, and what is left of them. Asking costs nothing. */
   limits(options?: CallOptions): Call<Limits> {
     return this.#transport.json((wire) => readLimits(wire), options);
+  }
+
+  /** What the key's project has used, by day; the next page is the same query with `page`. */
+  usage(query: UsageQuery, options?: CallOptions): Call<UsagePage> {
+    return this.#transport.json((wire) => readUsage({ ...wire, query }), options);
   }
 }
