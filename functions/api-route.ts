@@ -6,6 +6,7 @@ import type { AppEnv } from './context';
 import { ERRORS, ErrorSchema, type ErrorCode } from './errors';
 import { requireKey, type Access } from './middleware/auth';
 import { limitBody, readJsonBody } from './middleware/body';
+import { idempotency } from './middleware/idempotency';
 import { limitHeaders } from './middleware/limit-headers';
 import { meter, type Estimate } from './middleware/meter';
 
@@ -55,6 +56,31 @@ const LIMIT_ERRORS: ErrorCode[] = [
   'rate_limit_exceeded',
   'concurrency_limit_exceeded',
   'key_spend_limit_exceeded',
+];
+
+/** Goes with every POST; middleware/idempotency.ts reads it. */
+const IDEMPOTENCY_PARAMETER = {
+  name: 'Idempotency-Key',
+  in: 'header' as const,
+  description:
+    'A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.',
+  schema: { type: 'string' as const, minLength: 1, maxLength: 255, pattern: '^[\\x21-\\x7e]+$' },
+};
+
+/** The headers of an answer to a POST. */
+const IDEMPOTENCY_HEADERS = {
+  'idempotent-replayed': header('`true` where the answer is that of an earlier request.', 'true'),
+  'x-data-retention': header(
+    'How long the answer is kept: `none`, `24h` for repeats of the request, or `until-deleted`.',
+    '24h',
+  ),
+};
+
+const IDEMPOTENCY_ERRORS: ErrorCode[] = [
+  'invalid_value',
+  'idempotency_key_conflict',
+  'idempotency_request_in_progress',
+  'idempotency_replay_unavailable',
 ];
 
 /** Goes with every operation that can miss a deadline; backend-call.ts reads it. */
@@ -107,15 +133,27 @@ export function createApiRoute<R extends ApiRouteConfig>(config: R) {
     for (const code of LIMIT_ERRORS) codes.add(code);
   }
   if (maxBodyBytes !== undefined) middleware.push(readJsonBody(maxBodyBytes));
-  if (isMetered) middleware.push(meter(metering));
+  const isRepeatable = route.method === 'post' && access !== 'public';
+  if (isRepeatable) {
+    middleware.push(idempotency());
+    for (const code of IDEMPOTENCY_ERRORS) codes.add(code);
+  }
+  if (isMetered) middleware.push(meter(route.operationId, metering));
 
+  const parameters = [
+    ...(isRepeatable ? [IDEMPOTENCY_PARAMETER] : []),
+    ...(codes.has('deadline_exceeded') ? [DEADLINE_PARAMETER] : []),
+  ];
   const headers = isMetered ? { ...SHARED_HEADERS, ...LIMIT_HEADERS } : SHARED_HEADERS;
   const declared = createRoute({
     ...(route as Omit<RouteConfig, 'responses'>),
     ...(access === 'public' ? { security: [] } : { security: [{ bearer: [] }, { apiKey: [] }] }),
     ...(access === 'public' ? {} : { 'x-attune-scope': access }),
-    ...(codes.has('deadline_exceeded') ? { parameters: [DEADLINE_PARAMETER] } : {}),
-    responses: { ...withHeaders(responses, headers), ...errorResponses(codes, headers) },
+    ...(parameters.length === 0 ? {} : { parameters }),
+    responses: {
+      ...withHeaders(responses, isRepeatable ? { ...headers, ...IDEMPOTENCY_HEADERS } : headers),
+      ...errorResponses(codes, headers),
+    },
   });
   // The error answers and middleware stay out of the type: handlers throw errors, they never return them.
   return { ...declared, middleware } as unknown as Omit<R, 'access' | 'metering' | 'errors' | 'maxBodyBytes'>;
@@ -136,7 +174,7 @@ function errorResponses(codes: Set<ErrorCode>, headers: Headers): RouteConfig['r
       status,
       {
         description: group.map((code) => `\`${code}\`: ${ERRORS[code].meaning}`).join('\n\n'),
-        headers: [429, 503].includes(status) ? { ...headers, ...RETRY_HEADERS } : headers,
+        headers: [409, 429, 503].includes(status) ? { ...headers, ...RETRY_HEADERS } : headers,
         content: { 'application/json': { schema: ErrorSchema } },
       },
     ]),

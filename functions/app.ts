@@ -23,6 +23,7 @@ import { registerCompareResponses } from './routes/rewards/compare-responses';
 import { registerRankResponses } from './routes/rewards/rank-responses';
 import { registerScoreResponses } from './routes/rewards/score-responses';
 import { registerScoreTexts } from './routes/text-scores/score-texts';
+import { registerReadUsage } from './routes/usage/read-usage';
 import { answerUnknownPaths } from './routes/unknown-paths';
 import { registerCreateTokenization } from './routes/tokenize/create-tokenization';
 import { toValidationError } from './validation';
@@ -65,6 +66,8 @@ export function createApp(overrides: Partial<Services> = {}): App {
   registerCreateTokenization(app);
   // limits
   registerReadLimits(app);
+  // usage
+  registerReadUsage(app);
   // docs
   registerReadOpenapi(app);
   registerReadDocs(app);

@@ -2,15 +2,19 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Backend } from './services/backend';
 import type { ChatCompletionStore } from './services/chat-completions';
+import type { IdempotencyStore } from './services/idempotency';
 import type { ApiKey, KeyStore } from './services/keys';
 import type { LedgerService, LimitState, Metering } from './services/ledger';
 import type { ModelCatalog } from './services/models';
+import type { UsageStore } from './services/usage';
 
 /** Everything a handler may call; made once per isolate, replaced in tests by createApp's overrides. */
 export interface Services {
   backend: Backend;
   keys: KeyStore;
   ledger: LedgerService;
+  idempotency: IdempotencyStore;
+  usage: UsageStore;
   models: ModelCatalog;
   chatCompletions: ChatCompletionStore;
   /** Time between `: keep-alive` comments in a stream. */
@@ -28,6 +32,8 @@ export interface AppEnv {
     services: Services;
     /** Set by the auth middleware on every operation that is not public. */
     key: ApiKey;
+    /** The parsed body, which is not validated yet; undefined where the operation takes none. */
+    body: unknown;
     /** Set by the meter on every operation that is metered; the limits also when it refuses. */
     metering: Metering;
     limitState: LimitState | undefined;

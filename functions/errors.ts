@@ -2,7 +2,7 @@
 import { z } from '@hono/zod-openapi';
 
 interface ErrorRule {
-  readonly status: 400 | 401 | 403 | 404 | 405 | 413 | 415 | 429 | 500 | 502 | 503 | 504;
+  readonly status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 429 | 500 | 502 | 503 | 504;
   readonly type: string;
   /** Goes out as `x-should-retry`: OpenAI's SDKs obey it before they look at the status. */
   readonly retry: boolean;
@@ -67,6 +67,25 @@ export const ERRORS = {
   not_found: missing('There is no such object in the project of this API key.'),
   unknown_url: missing('There is no such path in this API.'),
   method_not_allowed: invalid(405, 'The path exists but not with this method; see `Allow`.'),
+  idempotency_key_conflict: {
+    status: 409,
+    type: 'conflict_error',
+    retry: false,
+    meaning: 'The idempotency key was used for another path or body within the last 24 hours.',
+  },
+  idempotency_request_in_progress: {
+    status: 409,
+    type: 'conflict_error',
+    retry: true,
+    meaning: 'The first request with this idempotency key is still running; retry after `Retry-After`.',
+  },
+  idempotency_replay_unavailable: {
+    status: 409,
+    type: 'conflict_error',
+    retry: false,
+    meaning:
+      'A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.',
+  },
   request_too_large: invalid(413, 'The body is larger than the limit that the message names.'),
   unsupported_media_type: invalid(415, 'The body must be sent as application/json.'),
   rate_limit_exceeded: {

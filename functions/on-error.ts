@@ -14,6 +14,8 @@ export function onError(error: unknown, c: Context<AppEnv>): Response {
 /** The data of the event that reports an error after a stream has begun. */
 export function describeStreamError(error: unknown, c: Context<AppEnv>) {
   const apiError = toApiError(error);
+  // As for an error before the headers: whoever looks later sees that the request failed.
+  c.error = apiError;
   logError(apiError, c);
   return errorEnvelope(apiError, errorOrigin(c));
 }

@@ -6,7 +6,7 @@ import { ChatCompletionChunkSchema } from './schemas/chat-completion';
 const DESCRIPTION = `Attune answers in OpenAI's shapes, so that OpenAI's SDKs work when their base URL is set to this API.
 
 Every answer has \`x-request-id\`. Errors have one envelope and a closed list of codes; \`x-should-retry\`
-says whether to try again, and \`retry-after\` when. Metered operations tell their limits with every answer. \`x-deadline-ms\` on a request limits how long it may take.`;
+says whether to try again, and \`retry-after\` when. Metered operations tell their limits with every answer. Every POST takes an \`Idempotency-Key\`: a repeat does not run again. \`x-deadline-ms\` on a request limits how long it may take.`;
 
 const TAGS = [
   { name: 'Chat', description: 'Answers to conversations, whole or token by token.' },
@@ -16,6 +16,7 @@ const TAGS = [
   { name: 'Models', description: 'What can be called.' },
   { name: 'Tokens', description: 'What a text costs.' },
   { name: 'Limits', description: 'What a key may use, and what is left of it.' },
+  { name: 'Usage', description: 'What a project has used.' },
   { name: 'Health', description: 'Is the service up?' },
   { name: 'Docs', description: 'This specification and its pages.' },
 ];

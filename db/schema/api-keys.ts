@@ -34,6 +34,8 @@ export const apiKeys = sqliteTable(
       .default('month'),
     /** A soft budget is shown but refuses nothing. */
     isBudgetHard: integer('is_budget_hard', { mode: 'boolean' }).notNull().default(true),
+    /** Nothing that the key's requests say or are answered is kept. */
+    zeroDataRetention: integer('zero_data_retention', { mode: 'boolean' }).notNull().default(false),
   },
   (table) => [
     index('api_keys_lookup_idx').on(table.lookup),

@@ -2,3 +2,4 @@
 export { apiKeys } from './api-keys';
 export { chatCompletions } from './chat-completions';
 export { projects } from './projects';
+export { usageDays } from './usage-days';

@@ -1,4 +1,4 @@
-// Keyed hashes and their comparison, on Web Crypto only.
+// Hashes, keyed and not, and their comparison, on Web Crypto only.
 
 const encoder = new TextEncoder();
 
@@ -7,6 +7,11 @@ export async function hmacSha256(secret: string, text: string): Promise<Uint8Arr
   const algorithm = { name: 'HMAC', hash: 'SHA-256' };
   const key = await crypto.subtle.importKey('raw', encoder.encode(secret), algorithm, false, ['sign']);
   return new Uint8Array(await crypto.subtle.sign('HMAC', key, encoder.encode(text)));
+}
+
+/** SHA-256 of `text`, as 32 bytes. */
+export async function sha256(text: string): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', encoder.encode(text)));
 }
 
 /** Bytes as lower-case hexadecimal text. */

@@ -25,6 +25,7 @@ export const readJsonBody = (maxBytes: number) =>
     const value = parseJson(text);
     // Only an escape can make half a surrogate pair, so most bodies need no second look.
     if (/\\u[dD][89a-fA-F]/.test(text)) rejectLoneSurrogates(value);
+    c.set('body', value);
     c.req.json = <T>() => Promise.resolve(value as T);
     await next();
   });

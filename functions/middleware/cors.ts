@@ -19,6 +19,8 @@ const EXPOSED = [
   'x-ratelimit-reset-tokens',
   'ratelimit-policy',
   'ratelimit',
+  'idempotent-replayed',
+  'x-data-retention',
 ].join(', ');
 
 const METHODS = 'GET, HEAD, POST, DELETE, OPTIONS';

@@ -4,23 +4,32 @@ import { createMiddleware } from 'hono/factory';
 import { readDeadlineMs } from '../backend-call';
 import type { AppEnv } from '../context';
 import { ApiError, toApiError } from '../errors';
-import { amountOf, Metering, type Limits, type Refusal, type TokenUse } from '../services/ledger';
+import { amountOf, Metering, type Limits, type Refusal, type TokenUse, type Use } from '../services/ledger';
 import { timed } from './timing';
 
 /** The most that a request can use. It reads a body that is parsed but not validated yet. */
 export type Estimate = (c: Context<AppEnv>) => Promise<TokenUse>;
 
-/** Past its deadline a request has this long to settle before its reservation is taken for abandoned. */
+/** Past its deadline a request has this long to settle before it is taken for dead. */
 const SETTLE_GRACE_MS = 60_000;
 const MAX_JITTER_MS = 250;
+const NOTHING = { tokens: 0, micros: 0 };
+/** The bounds of a model's and an end user's name: a body that exceeds them is refused later. */
+const MAX_MODEL_LENGTH = 256;
+const MAX_END_USER_LENGTH = 128;
 
-export const meter = (estimate: Estimate) =>
+/** How long the ledger waits for a request. */
+export function lifeOf(c: Context<AppEnv>): number {
+  return readDeadlineMs(c) + SETTLE_GRACE_MS;
+}
+
+export const meter = (operation: string, estimate: Estimate) =>
   createMiddleware<AppEnv>(async function meter(c, next) {
     const { key, requestId } = c.var;
     const { ledger } = c.var.services;
-    const lifeMs = readDeadlineMs(c) + SETTLE_GRACE_MS;
+    const lifeMs = lifeOf(c);
     const most = await estimate(c);
-    const claim = { id: requestId, most: amountOf(most), lifeMs };
+    const claim = { id: requestId, most: amountOf(most), lifeMs, use: useOf(c, operation, most) };
     const { refusal, state } = await timed(c, 'ledger', ledger.reserve(key, claim));
     c.set('limitState', state);
     if (refusal !== null) throw limitExceeded(refusal, key.limits);
@@ -28,23 +37,42 @@ export const meter = (estimate: Estimate) =>
     const metering = new Metering(most);
     c.set('metering', metering);
     // Handed over at once: the runtime may stop everything else when the caller leaves.
-    c.executionCtx.waitUntil(settle(c, metering));
+    c.executionCtx.waitUntil(settle(c, operation, metering));
     await next();
     if (c.error === undefined) metering.finish();
     else if (hasLeft(c, c.error)) metering.settle(most);
     else metering.release();
   });
 
-async function settle(c: Context<AppEnv>, metering: Metering): Promise<void> {
+async function settle(c: Context<AppEnv>, operation: string, metering: Metering): Promise<void> {
   const { key, requestId, services } = c.var;
-  const used = amountOf(await metering.used);
+  const used = await metering.used;
+  const use = used === null ? null : useOf(c, operation, used);
   try {
-    await services.ledger.settle(key, requestId, used);
+    await services.ledger.settle(key, requestId, used === null ? NOTHING : amountOf(used), use);
   } catch (error) {
     // The reservation is settled in full after its deadline.
     const cause = error instanceof Error ? error.message : String(error);
     console.error(JSON.stringify({ level: 'error', request_id: requestId, code: 'settle_failed', cause }));
   }
+}
+
+/** What usage says of a request. */
+function useOf(c: Context<AppEnv>, operation: string, tokens: TokenUse): Use {
+  const { key, body } = c.var;
+  const user: unknown = (body as { user?: unknown } | null | undefined)?.user;
+  return {
+    projectId: key.projectId,
+    keyId: key.id,
+    operation,
+    model: tokens.model.slice(0, MAX_MODEL_LENGTH),
+    endUser: typeof user === 'string' ? user.slice(0, MAX_END_USER_LENGTH) : '',
+    exit: 'full',
+    // One row a request: what a reward model read to choose its answer counts with it, at its own price.
+    inputTokens: tokens.promptTokens + (tokens.judged?.promptTokens ?? 0),
+    cachedTokens: tokens.cachedTokens ?? 0,
+    outputTokens: tokens.completionTokens,
+  };
 }
 
 /** True when the caller gave up while the backend was at work: how far it came is not known. */
@@ -59,15 +87,19 @@ const CODES = {
   tokens: 'rate_limit_exceeded',
 } as const;
 
-function limitExceeded(refusal: Refusal, limits: Limits): ApiError {
+export function limitExceeded(refusal: Refusal, limits: Limits): ApiError {
   const { limit, retryAfterMs, isHeld } = refusal;
   const canPass = retryAfterMs !== null;
   return new ApiError(CODES[limit], describe(refusal, limits), {
     // A spent budget comes back too late to wait for; what running requests hold may come back at once.
     headers: { 'x-should-retry': String(limit === 'budget' ? isHeld : canPass) },
-    // Spread, so that callers who were refused together do not come back together.
-    ...(canPass ? { retryAfterMs: retryAfterMs + Math.floor(Math.random() * MAX_JITTER_MS) } : {}),
+    ...(canPass ? { retryAfterMs: spread(retryAfterMs) } : {}),
   });
+}
+
+/** A little more, at random, so that callers who were refused together do not come back together. */
+export function spread(retryAfterMs: number): number {
+  return retryAfterMs + Math.floor(Math.random() * MAX_JITTER_MS);
 }
 
 /** Never an amount of money: answers end up in logs. */

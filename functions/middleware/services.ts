@@ -4,9 +4,11 @@ import type { AppEnv, Services } from '../context';
 import { type Env, parseEnv } from '../env';
 import { HttpBackend } from '../services/backend';
 import { D1R2ChatCompletionStore } from '../services/chat-completions';
+import { LedgerIdempotencyStore } from '../services/idempotency';
 import { D1KeyStore } from '../services/keys';
 import { DurableObjectLedger } from '../services/ledger';
 import { CachedModelCatalog } from '../services/models';
+import { D1UsageStore } from '../services/usage';
 
 const KEEP_ALIVE_MS = 15_000;
 
@@ -27,6 +29,8 @@ function createServices(env: Env, overrides: Partial<Services>): Services {
   return {
     keys: new D1KeyStore(env.DB, env.KEY_PEPPER),
     ledger: new DurableObjectLedger(env.LEDGER),
+    idempotency: new LedgerIdempotencyStore(env.LEDGER, env.STORE),
+    usage: new D1UsageStore(env.DB),
     models: new CachedModelCatalog(backend),
     chatCompletions: new D1R2ChatCompletionStore(env.DB, env.STORE),
     keepAliveMs: KEEP_ALIVE_MS,

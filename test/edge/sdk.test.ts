@@ -1,21 +1,24 @@
 // Our own SDK inside workerd, against the app: the client works in Workers, and the app answers as it expects.
 import { describe, expect, it } from 'vitest';
 import { Attune, AuthenticationError, NotFoundError } from '../../sdk/typescript/src';
-import { call, makeKey, ORIGIN } from '../support/harness';
+import { call, makeKey, ORIGIN, runsOf } from '../support/harness';
 
 /** A client whose requests go straight into the app. */
-async function makeClient(apiKey?: string) {
+async function makeClient(apiKey?: string, loseAnswer: () => boolean = () => false) {
   return new Attune({
     apiKey: apiKey ?? (await makeKey()),
     baseUrl: ORIGIN,
-    maxRetries: 0,
+    maxRetries: 1,
     fetch: async (url, init) => {
       const request = new Request(url, init);
-      return call(new URL(url).pathname, {
+      const { pathname, search } = new URL(url);
+      const response = await call(pathname + search, {
         method: request.method,
         headers: Object.fromEntries(request.headers),
         ...(request.method === 'POST' ? { body: await request.text() } : {}),
       });
+      if (loseAnswer()) throw new TypeError('the connection broke');
+      return response;
     },
   });
 }
@@ -59,6 +62,21 @@ describe('the SDK in a Worker', () => {
     const client = await makeClient();
     const { results } = await client.rerank({ model: 'fake-judge', query: 'q', documents: ['1', '2'] });
     expect(results.map(({ index }) => index)).toEqual([1, 0]);
+  });
+
+  it('gets an answer that was lost on the way, and runs nothing twice', async () => {
+    let numAnswers = 0;
+    const client = await makeClient(undefined, () => (numAnswers += 1) === 1);
+    const { data, response } = await client.chat.completions.create({ ...question, seed: 77 }).withResponse();
+    expect([numAnswers, await runsOf(77)]).toEqual([2, 1]);
+    expect(response.headers.get('idempotent-replayed')).toBe('true');
+    expect(data.choices[0]?.message.content).toBe('Hello é world');
+  });
+
+  it('reads usage', async () => {
+    const client = await makeClient();
+    const page = await client.usage({ start_time: 0, end_time: 86_401, group_by: ['model', 'exit'] });
+    expect(page).toMatchObject({ object: 'page', data: [{ results: [] }, { results: [] }], has_more: false });
   });
 
   it('throws its typed errors', async () => {

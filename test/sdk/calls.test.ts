@@ -33,6 +33,12 @@ describe('a call', () => {
     ['list', 'GET', '/v1/models', (c: Attune) => c.models.list()],
     ['model', 'GET', '/v1/models/m%3F', (c: Attune) => c.models.retrieve('m?')],
     ['limits', 'GET', '/v1/limits', (c: Attune) => c.limits()],
+    [
+      'usage',
+      'GET',
+      '/v1/usage?start_time=7&group_by=model&group_by=user_id',
+      (c: Attune) => c.usage({ start_time: 7, group_by: ['model', 'user_id'] }),
+    ],
     ['tokenize', 'POST', '/v1/tokenize', (c: Attune) => c.tokenize({ model: 'm', text: 'x' })],
     [
       'compare',

@@ -20,7 +20,7 @@ const USAGE = {
   prompt_tokens: 3,
   completion_tokens: 2,
   total_tokens: 5,
-  prompt_tokens_details: { cached_tokens: 0 },
+  prompt_tokens_details: { cached_tokens: 1 },
   completion_tokens_details: { reasoning_tokens: 0 },
 };
 
@@ -55,6 +55,7 @@ async function answer(request, response, { secret, calls }) {
   const text = await readText(request);
   // Tests ask here what a call looked like and whether its caller has left.
   if (pathname === '/seen') return json(response, 200, findCall(calls, searchParams) ?? null);
+  if (pathname === '/count') return json(response, 200, countCalls(calls, searchParams));
   if (pathname === '/ready')
     return json(response, 200, { status: 'ready', models: [{ id: 'fake', revision: 'r1' }] });
 
@@ -91,6 +92,11 @@ async function answer(request, response, { secret, calls }) {
 function findCall(calls, searchParams) {
   if (searchParams.has('id')) return calls.get(searchParams.get('id'));
   return [...calls.values()].find(({ body }) => body?.seed === Number(searchParams.get('seed')));
+}
+
+/** How often a request with this seed was run. */
+function countCalls(calls, searchParams) {
+  return [...calls.values()].filter(({ body }) => body?.seed === Number(searchParams.get('seed'))).length;
 }
 
 /** Does what the model's name says, if that is to fail; false for a model that answers. */
@@ -146,6 +152,8 @@ async function chat(body, response, id) {
   switch (body.model) {
     case 'extra-field':
       return json(response, 200, { ...completion(body), debug: 'secret traceback' });
+    case 'long':
+      return json(response, 200, completion(body, 'x'.repeat(5 * 1024 * 1024)));
     case 'no-tools': {
       const message = 'no-tools cannot call tools. Models that can: tools.';
       return fail(response, id, 400, 'unsupported_value', message, 'tools');
@@ -256,12 +264,12 @@ function chunk({ id, created, model }, delta, finishReason = null) {
 }
 
 /** Of several choices the second one is the best for the fake reward model. */
-function completion({ id, created, model, n = 1 }) {
+function completion({ id, created, model, n = 1 }, content = WORDS.join('')) {
   const contents = Array.from({ length: n }, (_, index) => (index === 1 ? 'best 99' : `choice ${index}`));
-  if (n === 1) contents[0] = WORDS.join('');
-  const choices = contents.map((content, index) => ({
+  if (n === 1) contents[0] = content;
+  const choices = contents.map((text, index) => ({
     index,
-    message: { role: 'assistant', content, refusal: null },
+    message: { role: 'assistant', content: text, refusal: null },
     logprobs: null,
     finish_reason: 'stop',
   }));

@@ -3,6 +3,7 @@ import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test'
 import { createApp } from '../../functions/app';
 import type { Services } from '../../functions/context';
 import { newId } from '../../functions/lib/id';
+import { D1KeyStore } from '../../functions/services/keys';
 import { createApiKey, seedSql } from '../../scripts/lib/dev-key.mjs';
 import { bindings } from './bindings';
 import type { ErrorBody } from './error-body';
@@ -85,6 +86,17 @@ interface SeenCall {
 export async function seenByBackend(by: string | { seed: number }): Promise<SeenCall | null> {
   const query = typeof by === 'string' ? `id=${by}` : `seed=${by.seed}`;
   return (await fetch(`${bindings.BACKEND_URL}/seen?${query}`)).json<SeenCall | null>();
+}
+
+/** How often the fake backend ran a request with this seed. */
+export async function runsOf(seed: number): Promise<number> {
+  return (await fetch(`${bindings.BACKEND_URL}/count?seed=${seed}`)).json<number>();
+}
+
+/** The Durable Object of a key. */
+export async function ledgerOf(secret: string) {
+  const key = await new D1KeyStore(bindings.DB, bindings.KEY_PEPPER).verify(secret);
+  return bindings.LEDGER.getByName(key!.id);
 }
 
 /** Asks again until `check` holds, for at most `ms`. */

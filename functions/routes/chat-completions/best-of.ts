@@ -10,6 +10,7 @@ import type { ReadUsage } from '../../schemas/reward-usage';
 import type { BackendCall, ChatCall } from '../../services/backend';
 import { withParams } from '../rename-params';
 import { toRewardCall } from '../rewards/reward-call';
+import { toTokens } from './chat-estimate';
 
 /** The reward model's parameters as the caller of chat knows them. */
 const PARAMS = { model: 'reward_model', input: 'messages' };
@@ -41,13 +42,14 @@ export async function chooseBest(
   if (choice === undefined || score === undefined) {
     throw new ApiError('upstream_invalid_response', 'The backend gave an invalid answer.');
   }
-  const { prompt_tokens: promptTokens, completion_tokens: completionTokens } = completion.usage;
+  const total = addRead(completion.usage, usage);
   const judged = { model: rewardModel, promptTokens: usage.input_tokens };
-  c.var.metering.settle({ promptTokens, completionTokens, judged });
+  const { cached_tokens: cachedTokens } = total.prompt_tokens_details;
+  c.var.metering.settle({ ...toTokens(completion.usage), cachedTokens, judged });
   return {
     ...completion,
     choices: [{ ...choice, index: 0 }],
-    usage: addRead(completion.usage, usage),
+    usage: total,
     best_of: { n: choices.length, index, score, reward_model: rewardModel },
   };
 }

@@ -1,8 +1,8 @@
 // The most that a chat request can use, and what a stream has used when it ends before its usage came.
 import type { Context } from 'hono';
 import type { AppEnv } from '../../context';
-import type { ChatCompletionChunk } from '../../schemas/chat-completion';
 import { MAX_BEST_OF } from '../../schemas/best-of';
+import type { ChatCompletion, ChatCompletionChunk } from '../../schemas/chat-completion';
 import type { Tokens, TokenUse } from '../../services/ledger';
 import { countBytes, mostTokensOf, readContextLength } from '../prompt-bounds';
 
@@ -50,6 +50,15 @@ function isCount(value: unknown): value is number {
   return typeof value === 'number' && value >= 1;
 }
 
+/** A stated usage in the ledger's words. */
+export function toTokens(usage: ChatCompletion['usage']): Tokens {
+  return {
+    promptTokens: usage.prompt_tokens,
+    completionTokens: usage.completion_tokens,
+    cachedTokens: usage.prompt_tokens_details.cached_tokens,
+  };
+}
+
 /** Watches the chunks of a stream for its usage, and counts what passes in case it never comes. */
 export class StreamedTokens {
   readonly #most: TokenUse;
@@ -62,7 +71,7 @@ export class StreamedTokens {
   }
 
   add({ choices, usage }: ChatCompletionChunk): void {
-    if (usage) this.#usage = { promptTokens: usage.prompt_tokens, completionTokens: usage.completion_tokens };
+    if (usage) this.#usage = toTokens(usage);
     for (const { index, delta } of choices) {
       const calls = (delta.tool_calls ?? []).map(({ function: called }) => called);
       const texts = [delta.content ?? '', ...calls.flatMap(({ name = '', arguments: args }) => [name, args])];

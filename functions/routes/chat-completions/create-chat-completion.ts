@@ -1,15 +1,17 @@
 // Step 3 of a request: POST /v1/chat/completions, one answer, whole or token by token.
 import { z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
 import { BACKEND_ERRORS, createApiRoute } from '../../api-route';
-import type { App } from '../../context';
+import type { App, AppEnv } from '../../context';
 import { backendCall } from '../../backend-call';
+import { ApiError } from '../../errors';
 import { newId } from '../../lib/id';
 import { toUnixSeconds } from '../../lib/time';
 import { timed } from '../../middleware/timing';
 import { ChatCompletionSchema } from '../../schemas/chat-completion';
 import { CreateChatCompletionSchema } from '../../schemas/create-chat-completion';
 import { chooseBest } from './best-of';
-import { estimateChat } from './chat-estimate';
+import { estimateChat, toTokens } from './chat-estimate';
 import { streamChatCompletion } from './stream-chat-completion';
 import { toChatCall } from './to-chat-call';
 
@@ -60,9 +62,19 @@ const route = createApiRoute({
   errors: ['model_not_found', 'context_length_exceeded', ...BACKEND_ERRORS],
 });
 
+/** Refuses it to a key that keeps nothing, and says how long an answer is kept to every other. */
+function allowStoring(c: Context<AppEnv>): void {
+  if (c.var.key.zeroDataRetention) {
+    const message = "'store': must not be true, because this API key keeps nothing.";
+    throw new ApiError('unsupported_value', message, { param: 'store' });
+  }
+  c.header('x-data-retention', 'until-deleted');
+}
+
 export function registerCreateChatCompletion(app: App): void {
   app.openapi(route, async (c) => {
     const body = c.req.valid('json');
+    if (body.store === true) allowStoring(c);
     const chat = toChatCall(body, {
       id: newId('chatCompletion'),
       created: toUnixSeconds(c.var.acceptedAtMs),
@@ -76,9 +88,8 @@ export function registerCreateChatCompletion(app: App): void {
       ? chooseBest(c, body, body.reward_model, chat, call)
       : c.var.services.backend.chat(chat, call);
     const completion = await timed(c, 'backend', completing);
-    const { prompt_tokens: promptTokens, completion_tokens: completionTokens } = completion.usage;
     // Without effect after chooseBest, which knows more.
-    c.var.metering.settle({ promptTokens, completionTokens });
+    c.var.metering.settle(toTokens(completion.usage));
     if (body.store === true) {
       const stored = { ...completion, metadata: body.metadata ?? {} };
       await c.var.services.chatCompletions.save(c.var.key.projectId, stored);

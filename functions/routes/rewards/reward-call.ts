@@ -68,6 +68,7 @@ export function toRewardAnswer(
 }
 
 /** What was read is what it costs. */
-export function settleRead(c: Context<AppEnv>, { input_tokens: promptTokens }: ReadUsage): void {
-  c.var.metering.settle({ promptTokens, completionTokens: 0 });
+export function settleRead(c: Context<AppEnv>, usage: ReadUsage): void {
+  const { input_tokens: promptTokens, cached_tokens: cachedTokens } = usage;
+  c.var.metering.settle({ promptTokens, completionTokens: 0, cachedTokens });
 }

@@ -2,6 +2,7 @@
 import { BACKEND_ERRORS, createApiRoute } from '../../api-route';
 import type { App } from '../../context';
 import { backendCall } from '../../backend-call';
+import type { Estimate } from '../../middleware/meter';
 import { timed } from '../../middleware/timing';
 import { toPlainMessage } from '../../schemas/chat-message';
 import { CreateTokenizationSchema, TokenizationSchema } from '../../schemas/tokenization';
@@ -10,7 +11,10 @@ const MAX_BODY_BYTES = 1024 * 1024;
 const TIMEOUT_MS = 60_000;
 
 /** A request among those of the minute; its tokens are not generated and cost nothing. */
-const countAsRequest = async () => ({ model: '', promptTokens: 0, completionTokens: 0 });
+const countAsRequest: Estimate = async (c) => {
+  const model: unknown = (c.var.body as { model?: unknown } | null)?.model;
+  return { model: typeof model === 'string' ? model : '', promptTokens: 0, completionTokens: 0 };
+};
 
 const route = createApiRoute({
   method: 'post',

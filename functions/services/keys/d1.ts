@@ -35,6 +35,7 @@ export class D1KeyStore implements KeyStore {
       // The backend refuses anything beyond; a row that somebody wrote by hand must not make a key useless.
       priority: Math.max(-MAX_PRIORITY, Math.min(MAX_PRIORITY, Math.round(row.priority))),
       limits: limitsOf(row),
+      zeroDataRetention: row.zeroDataRetention,
     };
   }
 }

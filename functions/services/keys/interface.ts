@@ -10,6 +10,8 @@ export interface ApiKey {
   /** A whole number from -4 to 4: each step doubles the share that its requests have where requests wait. */
   priority: number;
   limits: Limits;
+  /** Nothing that its requests say or are answered is kept. */
+  zeroDataRetention: boolean;
 }
 
 export interface KeyStore {

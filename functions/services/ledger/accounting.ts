@@ -26,6 +26,30 @@ export interface Amount {
   micros: number;
 }
 
+/** What usage says of a request: who asked for what, and the tokens. */
+export interface Use {
+  projectId: string;
+  keyId: string;
+  operation: string;
+  model: string;
+  /** The caller's own name for whoever they ask for; empty for nobody. */
+  endUser: string;
+  /** The rung of the exit ladder that answered. */
+  exit: 'full';
+  inputTokens: number;
+  /** Those of the input that were found in the cache. */
+  cachedTokens: number;
+  outputTokens: number;
+}
+
+/** A request that has ended with something to write down. */
+export interface Closing {
+  use: Use;
+  /** The day that it is charged to. */
+  dayMs: number;
+  micros: number;
+}
+
 interface Bucket {
   /** In sixty-thousandths, so that a refill of whole milliseconds is a whole number and nothing is rounded. */
   level: number;
@@ -46,6 +70,8 @@ export interface Reservation extends Amount {
   untilMs: number;
   /** The windows that it is charged to, whenever it is settled. */
   starts: Starts;
+  /** What is written down when nobody settles it. */
+  use: Use | null;
 }
 
 export interface Refusal {
@@ -78,14 +104,28 @@ const HELD_RETRY_MS = 1000;
 export class Ledger {
   readonly account: Account;
   readonly #reservations: Map<string, Reservation>;
+  readonly #onClose: (closing: Closing) => void;
 
-  constructor(account: Account, reservations: Map<string, Reservation>) {
+  /** @param onClose hears once of every request that used something */
+  constructor(
+    account: Account,
+    reservations: Map<string, Reservation>,
+    onClose: (closing: Closing) => void = () => {},
+  ) {
     this.account = account;
     this.#reservations = reservations;
+    this.#onClose = onClose;
   }
 
   /** Takes the most that a request can use, or says what it would exceed and takes nothing. */
-  reserve(limits: Limits, id: string, most: Amount, untilMs: number, nowMs: number): Refusal | null {
+  reserve(
+    limits: Limits,
+    id: string,
+    most: Amount,
+    untilMs: number,
+    nowMs: number,
+    use: Use | null = null,
+  ): Refusal | null {
     this.#advance(limits, nowMs);
     const refusal = this.#refusal(limits, most, nowMs);
     if (refusal !== null) return refusal;
@@ -93,12 +133,24 @@ export class Ledger {
     requests.level -= MINUTE_MS;
     tokens.level -= most.tokens * MINUTE_MS;
     const starts = { day: spent.day.startMs, month: spent.month.startMs };
-    this.#reservations.set(id, { ...most, untilMs, starts });
+    this.#reservations.set(id, { ...most, untilMs, starts, use });
     return null;
   }
 
-  /** Replaces a reservation by what was used; without effect when it is settled already. */
-  settle(limits: Limits, id: string, used: Amount, nowMs: number): void {
+  /** Takes one of the minute's requests for what is answered without any work. */
+  count(limits: Limits, nowMs: number): Refusal | null {
+    this.#advance(limits, nowMs);
+    const { requests } = this.account;
+    const refusal = bucketRefusal('requests', requests, limits.requestsPerMinute, 1);
+    if (refusal === null) requests.level -= MINUTE_MS;
+    return refusal;
+  }
+
+  /**
+   * Replaces a reservation by what was used; without effect when it is settled already.
+   * @param use null when the request failed and nothing is written down
+   */
+  settle(limits: Limits, id: string, used: Amount, nowMs: number, use: Use | null = null): void {
     this.#advance(limits, nowMs);
     const reservation = this.#reservations.get(id);
     if (reservation === undefined) return;
@@ -106,7 +158,7 @@ export class Ledger {
     const level = tokens.level + (reservation.tokens - used.tokens) * MINUTE_MS;
     tokens.level = Math.max(0, Math.min(limits.tokensPerMinute * MINUTE_MS, level));
     // A request costs no more than was reserved for it, or the budget would be exceeded after the fact.
-    this.#close(id, reservation, Math.min(used.micros, reservation.micros));
+    this.#close(id, reservation, Math.min(used.micros, reservation.micros), use);
   }
 
   state(limits: Limits, nowMs: number): LimitState {
@@ -155,12 +207,13 @@ export class Ledger {
       if (startMs > this.account.spent[window].startMs) this.account.spent[window] = { startMs, micros: 0 };
     }
     for (const [id, reservation] of this.#reservations) {
-      if (reservation.untilMs <= nowMs) this.#close(id, reservation, reservation.micros);
+      if (reservation.untilMs <= nowMs) this.#close(id, reservation, reservation.micros, reservation.use);
     }
   }
 
-  #close(id: string, { starts }: Reservation, micros: number): void {
+  #close(id: string, { starts }: Reservation, micros: number, use: Use | null): void {
     this.#reservations.delete(id);
+    if (use !== null) this.#onClose({ use, dayMs: starts.day, micros });
     for (const window of WINDOWS) {
       const spent = this.account.spent[window];
       if (starts[window] === spent.startMs) spent.micros += micros;

@@ -1,5 +1,5 @@
 // Reaches a key's Durable Object from a Worker. A Worker that leases a share of the limits would do so here.
-import type { Amount, LimitState } from './accounting';
+import type { Amount, LimitState, Use } from './accounting';
 import type { LedgerObject } from './durable-object';
 import type { Answer, Claim, Holder, LedgerService } from './interface';
 
@@ -14,8 +14,8 @@ export class DurableObjectLedger implements LedgerService {
     return this.#namespace.getByName(holder.id).reserve(holder.limits, claim);
   }
 
-  async settle(holder: Holder, claimId: string, used: Amount): Promise<void> {
-    await this.#namespace.getByName(holder.id).settle(holder.limits, claimId, used);
+  async settle(holder: Holder, claimId: string, used: Amount, use: Use | null): Promise<void> {
+    await this.#namespace.getByName(holder.id).settle(holder.limits, claimId, used, use);
   }
 
   async read(holder: Holder): Promise<LimitState> {

@@ -1,27 +1,115 @@
 // The ledger of one API key as a SQLite Durable Object: one writer, which survives restarts in the middle of a request.
 import { DurableObject } from 'cloudflare:workers';
-import { Ledger, newAccount, type Account, type Amount, type Limits, type Reservation } from './accounting';
+import type { AnswerHead, KeyClaim } from '../idempotency/interface';
+import { IdempotencyRecords } from '../idempotency/records';
+import { D1UsageStore } from '../usage/d1';
+import { DAY_MS } from '../usage/interface';
+import { UsageTotals } from '../usage/totals';
+import {
+  Ledger,
+  newAccount,
+  type Account,
+  type Amount,
+  type Limits,
+  type Reservation,
+  type Use,
+} from './accounting';
 import type { Answer, Claim } from './interface';
 
 const ACCOUNT = 'account';
 const RESERVATION = 'reservation:';
 
-export class LedgerObject extends DurableObject {
-  #ledger: Ledger | undefined;
+/** Usage reaches the database this long after the first request that it does not know of. */
+const FLUSH_MS = 1000;
+/** Records past their time are taken away at most this often. */
+const CLEAN_MS = 60 * 60 * 1000;
+/** R2 deletes as many objects in one call, and a batch of D1 stays small. */
+const MAX_CLEANED = 1000;
+const MAX_FLUSHED = 100;
 
-  reserve(limits: Limits, { id, most, lifeMs }: Claim): Answer {
-    return this.#change(limits, (ledger, nowMs) => ({
-      refusal: ledger.reserve(limits, id, most, nowMs + lifeMs, nowMs),
-      state: ledger.state(limits, nowMs),
-    }));
+interface Bindings {
+  DB: D1Database;
+  STORE: R2Bucket;
+}
+
+export class LedgerObject extends DurableObject<Bindings> {
+  readonly #keys = new IdempotencyRecords(this.ctx.storage.sql);
+  readonly #usage = new UsageTotals(this.ctx.storage.sql);
+  #ledger: Ledger | undefined;
+  /** Something was used that no alarm is planned for. */
+  #hasNews = false;
+  #todayMs = 0;
+
+  async reserve(limits: Limits, { id, most, lifeMs, use }: Claim): Promise<Answer> {
+    const answer = this.#change(limits, (ledger, nowMs) => {
+      const refusal = ledger.reserve(limits, id, most, nowMs + lifeMs, nowMs, use);
+      this.#forgetOldDays(ledger.account.spent.day.startMs);
+      return { refusal, state: ledger.state(limits, nowMs) };
+    });
+    await this.#planFlush();
+    return answer;
   }
 
-  settle(limits: Limits, id: string, used: Amount): void {
-    this.#change(limits, (ledger, nowMs) => ledger.settle(limits, id, used, nowMs));
+  async settle(limits: Limits, id: string, used: Amount, use: Use | null): Promise<void> {
+    this.#change(limits, (ledger, nowMs) => ledger.settle(limits, id, used, nowMs, use));
+    await this.#planFlush();
   }
 
   read(limits: Limits) {
     return this.#change(limits, (ledger, nowMs) => ledger.state(limits, nowMs));
+  }
+
+  async claimKey(limits: Limits, claim: KeyClaim) {
+    const result = this.#change(limits, (ledger, nowMs) => {
+      const outcome = this.#keys.claim(claim, nowMs);
+      // What does not run is a request all the same.
+      const refusal = outcome.kind === 'run' ? null : ledger.count(limits, nowMs);
+      return { outcome, refusal, state: ledger.state(limits, nowMs) };
+    });
+    await this.#wakeBy(Date.now() + CLEAN_MS);
+    return result;
+  }
+
+  keepAnswer(requestId: string, answer: AnswerHead): boolean {
+    return this.#keys.keep(requestId, answer, Date.now());
+  }
+
+  releaseKey(requestId: string): void {
+    this.#keys.release(requestId);
+  }
+
+  /** Cleans and flushes; when one of them fails the runtime tries again later. */
+  override async alarm(): Promise<void> {
+    const objectKeys = this.#keys.expired(Date.now(), MAX_CLEANED);
+    if (objectKeys.length > 0) await this.env.STORE.delete(objectKeys);
+    this.#keys.forget(objectKeys);
+
+    const rows = this.#usage.unflushed(MAX_FLUSHED);
+    await new D1UsageStore(this.env.DB).write(rows);
+    this.#usage.markFlushed(rows);
+
+    this.#hasNews = this.#usage.unflushed(1).length > 0;
+    await this.#planFlush();
+    const expiryMs = this.#keys.nextExpiryMs();
+    if (expiryMs !== null) await this.#wakeBy(Math.max(expiryMs, Date.now() + CLEAN_MS));
+  }
+
+  async #planFlush(): Promise<void> {
+    if (!this.#hasNews) return;
+    this.#hasNews = false;
+    await this.#wakeBy(Date.now() + FLUSH_MS);
+  }
+
+  /** Requests live for hours at most, and those past their time were closed just now: nobody adds to earlier days. */
+  #forgetOldDays(todayMs: number): void {
+    if (this.#todayMs === todayMs) return;
+    this.#todayMs = todayMs;
+    this.#usage.forgetBefore(todayMs - DAY_MS);
+  }
+
+  async #wakeBy(atMs: number): Promise<void> {
+    const plannedMs = await this.ctx.storage.getAlarm();
+    if (plannedMs === null || plannedMs > atMs) await this.ctx.storage.setAlarm(atMs);
   }
 
   /** Applies a change in memory and on disk; nothing is answered before both are done. */
@@ -33,6 +121,10 @@ export class LedgerObject extends DurableObject {
         this.#ledger ??= new Ledger(
           storage.kv.get<Account>(ACCOUNT) ?? newAccount(limits, nowMs),
           new StoredReservations(storage.kv),
+          (closing) => {
+            this.#usage.add(closing);
+            this.#hasNews = true;
+          },
         );
         const result = change(this.#ledger, nowMs);
         storage.kv.put(ACCOUNT, this.#ledger.account);

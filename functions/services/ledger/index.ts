@@ -1,6 +1,6 @@
 // The ledger: rate limits, concurrency and budget of each API key. The Durable Object's class is exported by the Worker's entry.
-export type { Limits, LimitState, Refusal } from './accounting';
+export type { Closing, Limits, LimitState, Refusal, Use } from './accounting';
 export { DurableObjectLedger } from './client';
-export type { Answer, LedgerService } from './interface';
+export type { Answer, Holder, LedgerService } from './interface';
 export { Metering, type Tokens } from './metering';
 export { amountOf, CURRENCY, type TokenUse } from './prices';

@@ -1,5 +1,5 @@
 // What the rest of the edge asks of the ledger: reserve before, settle after, and read.
-import type { Amount, Limits, LimitState, Refusal } from './accounting';
+import type { Amount, Limits, LimitState, Refusal, Use } from './accounting';
 
 /** Whose ledger, and the limits that hold at this moment. */
 export interface Holder {
@@ -11,6 +11,8 @@ export interface Claim {
   /** The request's id: it is settled under the same. */
   id: string;
   most: Amount;
+  /** What is written down when nobody settles it: the most that it can use. */
+  use: Use;
   /** Past this it is taken for abandoned. A span, so that only one clock matters. */
   lifeMs: number;
 }
@@ -23,6 +25,7 @@ export interface Answer {
 
 export interface LedgerService {
   reserve(holder: Holder, claim: Claim): Promise<Answer>;
-  settle(holder: Holder, claimId: string, used: Amount): Promise<void>;
+  /** @param use null when the request failed and nothing is written down */
+  settle(holder: Holder, claimId: string, used: Amount, use: Use | null): Promise<void>;
   read(holder: Holder): Promise<LimitState>;
 }

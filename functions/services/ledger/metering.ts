@@ -1,21 +1,18 @@
 // What a request reserved and, as soon as somebody knows it, what it used.
 import type { TokenUse } from './prices';
 
-/** What a request that did no work used. */
-const NOTHING = { promptTokens: 0, completionTokens: 0 };
-
 export type Tokens = Omit<TokenUse, 'model'>;
 
 export class Metering {
   readonly most: TokenUse;
-  /** Resolves once, with the first word that is given. */
-  readonly used: Promise<TokenUse>;
-  readonly #resolve: (used: TokenUse) => void;
+  /** Resolves once, with the first word that is given; null when the request did no work. */
+  readonly used: Promise<TokenUse | null>;
+  readonly #resolve: (used: TokenUse | null) => void;
   #isHeld = false;
 
   constructor(most: TokenUse) {
     this.most = most;
-    const { promise, resolve } = Promise.withResolvers<TokenUse>();
+    const { promise, resolve } = Promise.withResolvers<TokenUse | null>();
     this.used = promise;
     this.#resolve = resolve;
   }
@@ -31,7 +28,7 @@ export class Metering {
 
   /** The request failed: it costs nothing, unless its use was known before. */
   release(): void {
-    this.settle(NOTHING);
+    this.#resolve(null);
   }
 
   /** The handler is done: what it did not report costs what was reserved. */

@@ -21,6 +21,8 @@ export interface TokenUse {
   model: string;
   promptTokens: number;
   completionTokens: number;
+  /** Those of the prompt that were found in the cache; absent where there is none. */
+  cachedTokens?: number;
   /** What a reward model read beside it, to choose among its answers. */
   judged?: { model: string; promptTokens: number };
 }

@@ -1,12 +1,14 @@
 // The client: settings read once, and the operations by resource.
 import type { Call } from './call';
-import { createTokenization, readLimits, rerankDocuments } from './generated/sdk.gen';
+import { createTokenization, readLimits, readUsage, rerankDocuments } from './generated/sdk.gen';
 import type {
   CreateTokenizationRequest,
   Limits,
+  ReadUsageData,
   RerankDocumentsRequest,
   Reranking,
   Tokenization,
+  UsagePage,
 } from './generated/types.gen';
 import { type CallOptions, type ClientOptions, readSettings } from './options';
 import { Chat } from './resources/chat';
@@ -14,6 +16,8 @@ import { Decisions } from './resources/decisions';
 import { Models } from './resources/models';
 import { Rewards } from './resources/rewards';
 import { Transport } from './transport';
+
+export type UsageQuery = Omit<ReadUsageData['query'], 'group_by[]'>;
 
 export class Attune {
   readonly chat: Chat;
@@ -44,5 +48,10 @@ export class Attune {
   /** The limits of the key, and what is left of them. Asking costs nothing. */
   limits(options?: CallOptions): Call<Limits> {
     return this.#transport.json((wire) => readLimits(wire), options);
+  }
+
+  /** What the key's project has used, by day; the next page is the same query with `page`. */
+  usage(query: UsageQuery, options?: CallOptions): Call<UsagePage> {
+    return this.#transport.json((wire) => readUsage({ ...wire, query }), options);
   }
 }

@@ -1,5 +1,5 @@
 // The public face of the client.
-export { Attune } from './client';
+export { Attune, type UsageQuery } from './client';
 export type { Answer, Call } from './call';
 export type { CallOptions, ClientOptions } from './options';
 export type { Stream } from './stream';
@@ -40,4 +40,6 @@ export type {
   Tool,
   ToolCall,
   Usage,
+  UsagePage,
+  UsageResult,
 } from './generated/types.gen';

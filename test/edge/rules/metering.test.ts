@@ -12,6 +12,7 @@ const FREE = [
   'GET /v1/limits',
   'GET /v1/models',
   'GET /v1/models/:id',
+  'GET /v1/usage',
 ];
 
 const PUBLIC = [
@@ -53,7 +54,7 @@ describe('the routes of the app', () => {
       'POST /v2/rerank',
     ]);
     for (const [, names] of metered) {
-      const inOrder = ['limitBody', 'requireKey', 'limitHeaders', 'readJsonBody', 'meter'];
+      const inOrder = ['limitBody', 'requireKey', 'limitHeaders', 'readJsonBody', 'idempotency', 'meter'];
       expect(names.slice(0, inOrder.length)).toEqual(inOrder);
     }
   });

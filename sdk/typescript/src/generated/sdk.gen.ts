@@ -2,7 +2,7 @@
 
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client';
 import { client } from './client.gen';
-import type { CompareResponsesData, CompareResponsesErrors, CompareResponsesResponses, CreateChatCompletionData, CreateChatCompletionErrors, CreateChatCompletionResponses, CreateDecisionData, CreateDecisionErrors, CreateDecisionResponses, CreateTokenizationData, CreateTokenizationErrors, CreateTokenizationResponses, DeleteChatCompletionData, DeleteChatCompletionErrors, DeleteChatCompletionResponses, ListModelsData, ListModelsErrors, ListModelsResponses, RankResponsesData, RankResponsesErrors, RankResponsesResponses, ReadChatCompletionData, ReadChatCompletionErrors, ReadChatCompletionResponses, ReadHealthData, ReadHealthErrors, ReadHealthResponses, ReadLimitsData, ReadLimitsErrors, ReadLimitsResponses, ReadModelData, ReadModelErrors, ReadModelResponses, ReadReadinessData, ReadReadinessErrors, ReadReadinessResponses, RerankDocumentsData, RerankDocumentsErrors, RerankDocumentsForJinaData, RerankDocumentsForJinaErrors, RerankDocumentsForJinaResponses, RerankDocumentsResponses, ScoreResponsesData, ScoreResponsesErrors, ScoreResponsesResponses, ScoreTextsData, ScoreTextsErrors, ScoreTextsResponses } from './types.gen';
+import type { CompareResponsesData, CompareResponsesErrors, CompareResponsesResponses, CreateChatCompletionData, CreateChatCompletionErrors, CreateChatCompletionResponses, CreateDecisionData, CreateDecisionErrors, CreateDecisionResponses, CreateTokenizationData, CreateTokenizationErrors, CreateTokenizationResponses, DeleteChatCompletionData, DeleteChatCompletionErrors, DeleteChatCompletionResponses, ListModelsData, ListModelsErrors, ListModelsResponses, RankResponsesData, RankResponsesErrors, RankResponsesResponses, ReadChatCompletionData, ReadChatCompletionErrors, ReadChatCompletionResponses, ReadHealthData, ReadHealthErrors, ReadHealthResponses, ReadLimitsData, ReadLimitsErrors, ReadLimitsResponses, ReadModelData, ReadModelErrors, ReadModelResponses, ReadReadinessData, ReadReadinessErrors, ReadReadinessResponses, ReadUsageData, ReadUsageErrors, ReadUsageResponses, RerankDocumentsData, RerankDocumentsErrors, RerankDocumentsForJinaData, RerankDocumentsForJinaErrors, RerankDocumentsForJinaResponses, RerankDocumentsResponses, ScoreResponsesData, ScoreResponsesErrors, ScoreResponsesResponses, ScoreTextsData, ScoreTextsErrors, ScoreTextsResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -205,6 +205,17 @@ export const createTokenization = <ThrowOnError extends boolean = false>(options
         'Content-Type': 'application/json',
         ...options.headers
     }
+});
+
+/**
+ * Read your usage
+ *
+ * Requests, tokens and cost of the project of the API key by day in UTC, in the shape of OpenAI's usage pages. A request is in it within a few seconds after its end, on the day that it began. Asking costs nothing.
+ */
+export const readUsage = <ThrowOnError extends boolean = false>(options: Options<ReadUsageData, ThrowOnError>): RequestResult<ReadUsageResponses, ReadUsageErrors, ThrowOnError> => (options.client ?? client).get<ReadUsageResponses, ReadUsageErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/usage',
+    ...options
 });
 
 /**

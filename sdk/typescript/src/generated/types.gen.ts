@@ -348,15 +348,15 @@ export type EarlierToolCall = {
 export type Error = {
     error: {
         message: string;
-        type: 'invalid_request_error' | 'authentication_error' | 'permission_error' | 'not_found_error' | 'rate_limit_error' | 'insufficient_quota' | 'server_error' | 'service_unavailable_error';
-        code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
+        type: 'invalid_request_error' | 'authentication_error' | 'permission_error' | 'not_found_error' | 'conflict_error' | 'rate_limit_error' | 'insufficient_quota' | 'server_error' | 'service_unavailable_error';
+        code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'idempotency_key_conflict' | 'idempotency_request_in_progress' | 'idempotency_replay_unavailable' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
         param: string | null;
         request_id: string;
         doc_url: string;
         errors?: Array<{
             path: string;
             message: string;
-            code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
+            code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'idempotency_key_conflict' | 'idempotency_request_in_progress' | 'idempotency_replay_unavailable' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
         }>;
     };
 };
@@ -971,6 +971,55 @@ export type Usage = {
     };
 } | null;
 
+export type UsagePage = {
+    object: 'page';
+    data: Array<{
+        object: 'bucket';
+        start_time: number;
+        end_time: number;
+        results: Array<UsageResult>;
+    }>;
+    has_more: boolean;
+    next_page: string | null;
+};
+
+export type UsageResult = {
+    object: 'usage.result';
+    /**
+     * Requests that were answered, at least in part.
+     */
+    num_model_requests: number;
+    /**
+     * With those that were found in the cache.
+     */
+    input_tokens: number;
+    input_cached_tokens: number;
+    output_tokens: number;
+    /**
+     * Millionths of the currency.
+     */
+    cost_micros: number;
+    currency: string;
+    project_id: string;
+    /**
+     * Null unless grouped by it, like all that follow.
+     */
+    api_key_id: string | null;
+    /**
+     * The end user as the requests named them; null also for nobody.
+     */
+    user_id: string | null;
+    model: string | null;
+    /**
+     * The `operationId` in this specification.
+     */
+    operation: string | null;
+    /**
+     * The rung of the exit ladder that answered.
+     */
+    exit: string | null;
+};
+
 export type ReadHealthData = {
     body?: never;
     path?: never;
@@ -1037,6 +1086,10 @@ export type CreateChatCompletionData = {
     body: CreateChatCompletionRequest;
     headers?: {
         /**
+         * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
+         */
+        'Idempotency-Key'?: string;
+        /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
         'x-deadline-ms'?: number;
@@ -1077,6 +1130,14 @@ export type CreateChatCompletionErrors = {
      * `model_not_found`: There is no model of this name; GET /v1/models lists them.
      */
     404: Error;
+    /**
+     * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
+     *
+     * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
+     *
+     * `idempotency_request_in_progress`: The first request with this idempotency key is still running; retry after `Retry-After`.
+     */
+    409: Error;
     /**
      * `request_too_large`: The body is larger than the limit that the message names.
      */
@@ -1216,6 +1277,10 @@ export type CreateDecisionData = {
     body: CreateDecisionRequest;
     headers?: {
         /**
+         * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
+         */
+        'Idempotency-Key'?: string;
+        /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
         'x-deadline-ms'?: number;
@@ -1256,6 +1321,14 @@ export type CreateDecisionErrors = {
      * `model_not_found`: There is no model of this name; GET /v1/models lists them.
      */
     404: Error;
+    /**
+     * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
+     *
+     * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
+     *
+     * `idempotency_request_in_progress`: The first request with this idempotency key is still running; retry after `Retry-After`.
+     */
+    409: Error;
     /**
      * `request_too_large`: The body is larger than the limit that the message names.
      */
@@ -1455,6 +1528,10 @@ export type RerankDocumentsForJinaData = {
     body: RerankDocumentsRequest;
     headers?: {
         /**
+         * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
+         */
+        'Idempotency-Key'?: string;
+        /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
         'x-deadline-ms'?: number;
@@ -1495,6 +1572,14 @@ export type RerankDocumentsForJinaErrors = {
      * `model_not_found`: There is no model of this name; GET /v1/models lists them.
      */
     404: Error;
+    /**
+     * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
+     *
+     * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
+     *
+     * `idempotency_request_in_progress`: The first request with this idempotency key is still running; retry after `Retry-After`.
+     */
+    409: Error;
     /**
      * `request_too_large`: The body is larger than the limit that the message names.
      */
@@ -1550,6 +1635,10 @@ export type CompareResponsesData = {
     body: CompareResponsesRequest;
     headers?: {
         /**
+         * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
+         */
+        'Idempotency-Key'?: string;
+        /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
         'x-deadline-ms'?: number;
@@ -1590,6 +1679,14 @@ export type CompareResponsesErrors = {
      * `model_not_found`: There is no model of this name; GET /v1/models lists them.
      */
     404: Error;
+    /**
+     * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
+     *
+     * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
+     *
+     * `idempotency_request_in_progress`: The first request with this idempotency key is still running; retry after `Retry-After`.
+     */
+    409: Error;
     /**
      * `request_too_large`: The body is larger than the limit that the message names.
      */
@@ -1645,6 +1742,10 @@ export type RankResponsesData = {
     body: RankResponsesRequest;
     headers?: {
         /**
+         * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
+         */
+        'Idempotency-Key'?: string;
+        /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
         'x-deadline-ms'?: number;
@@ -1685,6 +1786,14 @@ export type RankResponsesErrors = {
      * `model_not_found`: There is no model of this name; GET /v1/models lists them.
      */
     404: Error;
+    /**
+     * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
+     *
+     * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
+     *
+     * `idempotency_request_in_progress`: The first request with this idempotency key is still running; retry after `Retry-After`.
+     */
+    409: Error;
     /**
      * `request_too_large`: The body is larger than the limit that the message names.
      */
@@ -1740,6 +1849,10 @@ export type ScoreResponsesData = {
     body: ScoreResponsesRequest;
     headers?: {
         /**
+         * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
+         */
+        'Idempotency-Key'?: string;
+        /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
         'x-deadline-ms'?: number;
@@ -1780,6 +1893,14 @@ export type ScoreResponsesErrors = {
      * `model_not_found`: There is no model of this name; GET /v1/models lists them.
      */
     404: Error;
+    /**
+     * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
+     *
+     * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
+     *
+     * `idempotency_request_in_progress`: The first request with this idempotency key is still running; retry after `Retry-After`.
+     */
+    409: Error;
     /**
      * `request_too_large`: The body is larger than the limit that the message names.
      */
@@ -1835,6 +1956,10 @@ export type ScoreTextsData = {
     body: ScoreTextsRequest;
     headers?: {
         /**
+         * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
+         */
+        'Idempotency-Key'?: string;
+        /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
         'x-deadline-ms'?: number;
@@ -1875,6 +2000,14 @@ export type ScoreTextsErrors = {
      * `model_not_found`: There is no model of this name; GET /v1/models lists them.
      */
     404: Error;
+    /**
+     * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
+     *
+     * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
+     *
+     * `idempotency_request_in_progress`: The first request with this idempotency key is still running; retry after `Retry-After`.
+     */
+    409: Error;
     /**
      * `request_too_large`: The body is larger than the limit that the message names.
      */
@@ -1930,6 +2063,10 @@ export type CreateTokenizationData = {
     body: CreateTokenizationRequest;
     headers?: {
         /**
+         * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
+         */
+        'Idempotency-Key'?: string;
+        /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
         'x-deadline-ms'?: number;
@@ -1970,6 +2107,14 @@ export type CreateTokenizationErrors = {
      * `model_not_found`: There is no model of this name; GET /v1/models lists them.
      */
     404: Error;
+    /**
+     * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
+     *
+     * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
+     *
+     * `idempotency_request_in_progress`: The first request with this idempotency key is still running; retry after `Retry-After`.
+     */
+    409: Error;
     /**
      * `request_too_large`: The body is larger than the limit that the message names.
      */
@@ -2021,9 +2166,82 @@ export type CreateTokenizationResponses = {
 
 export type CreateTokenizationResponse = CreateTokenizationResponses[keyof CreateTokenizationResponses];
 
+export type ReadUsageData = {
+    body?: never;
+    path?: never;
+    query: {
+        /**
+         * Unix time in seconds; the first bucket is the day in UTC that it lies in.
+         */
+        start_time: number;
+        /**
+         * Unix time in seconds, exclusive; now when absent. The last bucket is a whole day, too.
+         */
+        end_time?: number;
+        bucket_width?: '1d';
+        /**
+         * What to tell apart; one result for each combination that was used.
+         */
+        group_by?: Array<'api_key_id' | 'user_id' | 'model' | 'operation' | 'exit'>;
+        /**
+         * The same, as some clients write lists.
+         */
+        'group_by[]'?: Array<'api_key_id' | 'user_id' | 'model' | 'operation' | 'exit'>;
+        /**
+         * Most buckets to give.
+         */
+        limit?: number;
+        /**
+         * `next_page` of the answer before, with the same query.
+         */
+        page?: string;
+    };
+    url: '/v1/usage';
+};
+
+export type ReadUsageErrors = {
+    /**
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     */
+    403: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+};
+
+export type ReadUsageError = ReadUsageErrors[keyof ReadUsageErrors];
+
+export type ReadUsageResponses = {
+    /**
+     * One bucket for each day, also for days without requests.
+     */
+    200: UsagePage;
+};
+
+export type ReadUsageResponse = ReadUsageResponses[keyof ReadUsageResponses];
+
 export type RerankDocumentsData = {
     body: RerankDocumentsRequest;
     headers?: {
+        /**
+         * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
+         */
+        'Idempotency-Key'?: string;
         /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
@@ -2065,6 +2283,14 @@ export type RerankDocumentsErrors = {
      * `model_not_found`: There is no model of this name; GET /v1/models lists them.
      */
     404: Error;
+    /**
+     * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
+     *
+     * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
+     *
+     * `idempotency_request_in_progress`: The first request with this idempotency key is still running; retry after `Retry-After`.
+     */
+    409: Error;
     /**
      * `request_too_large`: The body is larger than the limit that the message names.
      */

@@ -79,10 +79,10 @@ describe('StreamedTokens', () => {
       prompt_tokens: 7,
       completion_tokens: 1,
       total_tokens: 8,
-      prompt_tokens_details: { cached_tokens: 0 },
+      prompt_tokens_details: { cached_tokens: 5 },
       completion_tokens_details: { reasoning_tokens: 0 },
     };
     tokens.add(chunk([], usage));
-    expect(tokens.total()).toEqual({ promptTokens: 7, completionTokens: 1 });
+    expect(tokens.total()).toEqual({ promptTokens: 7, completionTokens: 1, cachedTokens: 5 });
   });
 });

@@ -4,8 +4,10 @@ import { describe, expect, it } from 'vitest';
 import {
   Ledger,
   newAccount,
+  type Closing,
   type Limits,
   type Reservation,
+  type Use,
 } from '../../../../functions/services/ledger/accounting';
 
 const NOON = Date.UTC(2026, 10, 24, 12);
@@ -22,8 +24,22 @@ const LIMITS: Limits = {
 /** A ledger with its reservations in sight. */
 function open(limits: Limits, nowMs: number) {
   const reservations = new Map<string, Reservation>();
-  return { ledger: new Ledger(newAccount(limits, nowMs), reservations), reservations };
+  const closings: Closing[] = [];
+  const ledger = new Ledger(newAccount(limits, nowMs), reservations, (closing) => closings.push(closing));
+  return { ledger, reservations, closings };
 }
+
+const USE: Use = {
+  projectId: 'prj_a',
+  keyId: 'key_a',
+  operation: 'createChatCompletion',
+  model: 'fake',
+  endUser: '',
+  exit: 'full',
+  inputTokens: 9,
+  cachedTokens: 0,
+  outputTokens: 1,
+};
 
 const amount = (tokens: number, micros: number) => ({ tokens, micros });
 
@@ -108,6 +124,31 @@ describe('by hand', () => {
     expect(ledger.state(soft, NOON).budget).toMatchObject({ settledMicros: 50 });
   });
 
+  it('says once what each request used, on the day that it began, and nothing of one that failed', () => {
+    const { ledger, closings } = open(LIMITS, NOON);
+    const today = NOON - DAY / 2;
+    const used = { ...USE, inputTokens: 4 };
+    ledger.reserve(LIMITS, 'a', amount(10, 7), NOON + 2 * DAY, NOON, USE);
+    ledger.reserve(LIMITS, 'b', amount(10, 7), NOON + DAY, NOON, USE);
+    ledger.settle(LIMITS, 'b', amount(0, 0), NOON);
+    ledger.reserve(LIMITS, 'c', amount(10, 7), NOON + DAY, NOON, USE);
+    ledger.settle(LIMITS, 'a', amount(5, 900), NOON + DAY - 1, used);
+    ledger.settle(LIMITS, 'a', amount(5, 5), NOON + DAY - 1, used);
+    expect(closings).toEqual([{ use: used, dayMs: today, micros: 7 }]);
+    ledger.state(LIMITS, NOON + DAY);
+    expect(closings.slice(1)).toEqual([{ use: USE, dayMs: today, micros: 7 }]);
+  });
+
+  it('counts what is answered without work as a request and nothing else', () => {
+    const limits = { ...LIMITS, requestsPerMinute: 2, concurrency: 1, budget: null };
+    const { ledger } = open(limits, NOON);
+    expect(ledger.reserve(limits, 'a', amount(600, 0), NOON + DAY, NOON)).toBeNull();
+    expect(ledger.count(limits, NOON)).toBeNull();
+    expect(ledger.count(limits, NOON)).toEqual({ limit: 'requests', retryAfterMs: 30_000, isHeld: false });
+    expect(ledger.count(limits, NOON + 30_000)).toBeNull();
+    expect(ledger.state(limits, NOON + 30_000).concurrency.running).toBe(1);
+  });
+
   it('never charges more than was reserved', () => {
     const { ledger } = open(LIMITS, NOON);
     ledger.reserve(LIMITS, 'a', amount(10, 7), NOON + DAY, NOON);
@@ -182,7 +223,7 @@ interface Granted {
 function check(limits: Limits, history: Step[], seen: Record<string, number>): void {
   const budget = limits.budget!;
   let nowMs = NOON;
-  const { ledger, reservations } = open(limits, nowMs);
+  const { ledger, reservations, closings } = open(limits, nowMs);
   const granted: Granted[] = [];
   // `2026-11-24` or `2026-11`; the latest that was ever seen.
   const windowAt = (ms: number) => new Date(ms).toISOString().slice(0, budget.window === 'day' ? 10 : 7);
@@ -210,7 +251,7 @@ function check(limits: Limits, history: Step[], seen: Record<string, number>): v
         requests: requests < MINUTE,
         tokens: tokens < step.tokens * MINUTE,
       };
-      const refusal = ledger.reserve(limits, id, step, nowMs + step.lifeMs, nowMs);
+      const refusal = ledger.reserve(limits, id, step, nowMs + step.lifeMs, nowMs, USE);
       const outcome = refusal?.limit ?? 'granted';
       seen[outcome] = (seen[outcome] ?? 0) + 1;
       if (refusal === null) {
@@ -231,7 +272,7 @@ function check(limits: Limits, history: Step[], seen: Record<string, number>): v
     const claim = step.do === 'settle' ? granted[step.which % granted.length] : undefined;
     if (step.do === 'settle' && claim !== undefined) {
       const spent = amount(Math.round(claim.tokens * step.share), Math.round(claim.micros * step.share));
-      ledger.settle(limits, claim.id, spent, nowMs);
+      ledger.settle(limits, claim.id, spent, nowMs, USE);
       if (claim.isOpen) {
         const back = tokens + (claim.tokens - spent.tokens) * MINUTE;
         tokens = Math.max(0, Math.min(limits.tokensPerMinute * MINUTE, back));
@@ -241,6 +282,10 @@ function check(limits: Limits, history: Step[], seen: Record<string, number>): v
     }
 
     const state = ledger.state(limits, nowMs);
+    // What usage hears is what was charged, over all days.
+    const closed = granted.filter((candidate) => !candidate.isOpen);
+    const sumOf = (list: { micros: number }[]) => list.reduce((sum, { micros }) => sum + micros, 0);
+    expect([closings.length, sumOf(closings)]).toEqual([closed.length, sumOf(closed)]);
     expect(state.budget!.settledMicros + state.budget!.reservedMicros).toBe(used());
     expect(used()).toBeLessThanOrEqual(budget.micros);
     expect(state.concurrency.running).toBe(isOpen().length);

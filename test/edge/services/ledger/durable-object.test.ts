@@ -2,7 +2,7 @@
 import { evictDurableObject } from 'cloudflare:test';
 import { describe, expect, it } from 'vitest';
 import { newId } from '../../../../functions/lib/id';
-import { DurableObjectLedger, type Limits } from '../../../../functions/services/ledger';
+import { DurableObjectLedger, type Limits, type Use } from '../../../../functions/services/ledger';
 import { bindings } from '../../../support/bindings';
 
 const ledger = new DurableObjectLedger(bindings.LEDGER);
@@ -14,11 +14,24 @@ const limits: Limits = {
   budget: { micros: 100, window: 'month', hard: true },
 };
 
+const use: Use = {
+  projectId: 'prj_none',
+  keyId: 'key_none',
+  operation: 'createChatCompletion',
+  model: 'fake',
+  endUser: '',
+  exit: 'full',
+  inputTokens: 10,
+  cachedTokens: 0,
+  outputTokens: 0,
+};
+
 const makeHolder = () => ({ id: newId('key'), limits });
 const claim = (id: string, micros: number, lifeMs = 60_000) => ({
   id,
   most: { tokens: 10, micros },
   lifeMs,
+  use,
 });
 
 describe('a restart', () => {
@@ -26,12 +39,12 @@ describe('a restart', () => {
     const holder = makeHolder();
     await ledger.reserve(holder, claim('a', 60));
     await ledger.reserve(holder, claim('b', 30));
-    await ledger.settle(holder, 'b', { tokens: 5, micros: 20 });
+    await ledger.settle(holder, 'b', { tokens: 5, micros: 20 }, null);
     await evictDurableObject(bindings.LEDGER.getByName(holder.id));
     const { budget, concurrency } = await ledger.read(holder);
     expect([budget?.settledMicros, budget?.reservedMicros, concurrency.running]).toEqual([20, 60, 1]);
     expect((await ledger.reserve(holder, claim('c', 21))).refusal?.limit).toBe('budget');
-    await ledger.settle(holder, 'a', { tokens: 5, micros: 50 });
+    await ledger.settle(holder, 'a', { tokens: 5, micros: 50 }, null);
     await evictDurableObject(bindings.LEDGER.getByName(holder.id));
     const after = await ledger.read(holder);
     expect(after.budget).toMatchObject({ settledMicros: 70, reservedMicros: 0 });
@@ -44,7 +57,7 @@ describe('a restart', () => {
     await evictDurableObject(bindings.LEDGER.getByName(holder.id));
     await new Promise((resolve) => setTimeout(resolve, 60));
     expect((await ledger.read(holder)).budget).toMatchObject({ settledMicros: 60, reservedMicros: 0 });
-    await ledger.settle(holder, 'a', { tokens: 0, micros: 0 });
+    await ledger.settle(holder, 'a', { tokens: 0, micros: 0 }, null);
     expect((await ledger.read(holder)).budget).toMatchObject({ settledMicros: 60 });
   });
 });
@@ -55,7 +68,7 @@ describe('keys', () => {
     await ledger.reserve(one, claim('a', 100));
     expect((await ledger.reserve(one, claim('b', 1))).refusal?.limit).toBe('budget');
     expect((await ledger.reserve(other, claim('a', 100))).refusal).toBeNull();
-    await ledger.settle(other, 'a', { tokens: 0, micros: 0 });
+    await ledger.settle(other, 'a', { tokens: 0, micros: 0 }, null);
     expect((await ledger.read(one)).budget).toMatchObject({ reservedMicros: 100 });
   });
 });
