@@ -30,7 +30,7 @@ WINDOW_TOKENS = 512
 def main() -> None:
     options = _parse()
     models_dir, cpu = Path(os.environ["ATTUNE_MODELS_DIR"]), torch.device("cpu")
-    (spec,) = load_catalog()
+    spec = load_catalog()[0]
     folder = spec.folder(models_dir)
     tokenizer, template, _ = load_texts(folder)
     assert template is not None

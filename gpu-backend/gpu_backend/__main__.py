@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from gpu_backend.config import DEFAULT_CATALOG, ConfigError, EngineConfig, ServerConfig, load_catalog
+from gpu_backend.config import DEFAULT_CATALOG, ConfigError, EngineConfig, ServerConfig, load_served_catalog
 from gpu_backend.logs import configure_logging
 from gpu_backend.server.app import create_app
 
@@ -37,7 +37,7 @@ def main() -> int:
             adapter_cache_bytes=options.adapter_cache_bytes,
             max_step_seconds=options.max_step_seconds,
         )
-        specs = load_catalog(options.catalog)
+        specs = load_served_catalog(options.catalog)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

@@ -104,7 +104,7 @@ class JudgeSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One row of models.toml."""
+    """One row of models.toml. A row that is not `served` can be trained and measured only."""
 
     id: str
     source: Source
@@ -113,6 +113,7 @@ class ModelSpec:
     license: str
     owned_by: str
     created: int
+    served: bool = True
     shutdown_date: str | None = None
     tool_call_format: Literal["hermes"] | None = None
     judge: JudgeSpec | None = None
@@ -154,6 +155,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def load_served_catalog(path: Path = DEFAULT_CATALOG) -> list[ModelSpec]:
+    """The rows of models.toml that are served. Raises ConfigError, also when there is none."""
+    specs = [spec for spec in load_catalog(path) if spec.served]
+    if not specs:
+        raise ConfigError(f"{path} has no row that is served")
+    return specs
 
 
 def load_catalog(path: Path = DEFAULT_CATALOG) -> list[ModelSpec]:

@@ -19,7 +19,7 @@ import zipfile
 from pathlib import Path
 
 from gpu_backend.adapters.content import CONFIG, WEIGHTS
-from gpu_backend.config import DEFAULT_CATALOG, ConfigError, ModelSpec, load_catalog
+from gpu_backend.config import DEFAULT_CATALOG, ConfigError, ModelSpec, load_served_catalog
 
 # Raise it when the written files change, so that older folders are converted again.
 FORMAT = 2
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--catalog", type=Path, default=DEFAULT_CATALOG)
     options = parser.parse_args(arguments)
     try:
-        for spec in load_catalog(options.catalog):
+        for spec in load_served_catalog(options.catalog):
             prepare(spec, options.models_dir)
         _build_kernels(options.models_dir)
     except (PrepareError, ConfigError) as error:

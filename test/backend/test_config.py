@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_backend.config import ConfigError, EngineConfig, ServerConfig, load_catalog
+from gpu_backend.config import ConfigError, EngineConfig, ServerConfig, load_catalog, load_served_catalog
 
 ROW = """
 [[models]]
@@ -60,8 +60,15 @@ def test_impossible_engine_limits_are_refused(values: dict[str, int]) -> None:
 
 
 def test_the_shipped_catalog_is_valid() -> None:
-    (spec,) = load_catalog()
+    (spec,) = load_served_catalog()
     assert (spec.id, spec.source, spec.license) == ("smollm2-135m-instruct", "package", "apache-2.0")
+
+
+def test_a_row_that_is_not_served_can_be_read_all_the_same(tmp_path: Path) -> None:
+    path = catalog(tmp_path, ROW + "served = false\n")
+    assert [spec.served for spec in load_catalog(path)] == [False]
+    with pytest.raises(ConfigError, match="no row that is served"):
+        load_served_catalog(path)
 
 
 def test_paths_are_relative_to_the_catalog(tmp_path: Path) -> None:

@@ -9,17 +9,23 @@ import { paths, root } from '../../scripts/lib/paths.mjs';
 
 const product = inject('product');
 const folder = path.join(root, 'examples');
-const names = readdirSync(folder).filter((name) => name !== 'README.md');
 const runners: Record<string, [string, string[]]> = {
   '.sh': ['bash', []],
   '.py': [paths.python, []],
   '.ts': [process.execPath, [findTool('tsx')]],
 };
 
+const names = readdirSync(folder).filter((name) => path.extname(name) in runners);
+/** The model that the examples of rewards call comes along once it is trained well enough: gpu-backend/models.toml says when. */
+const judges = readFileSync(path.join(root, 'gpu-backend', 'models.toml'), 'utf8').includes('served = false')
+  ? []
+  : names.filter((name) => name.startsWith('reward-'));
+const others = names.filter((name) => !name.startsWith('reward-'));
+
 describe('the examples', () => {
   it('are there', () => expect(names.length).toBeGreaterThan(3));
 
-  it.each(names)('%s is short, says what it does, and runs', async (name) => {
+  it.each([...others, ...judges])('%s is short, says what it does, and runs', async (name) => {
     const text = readFileSync(path.join(folder, name), 'utf8');
     expect(text.trimEnd().split('\n').length).toBeLessThan(30);
     expect(text).toMatch(/^(?:#!.*\n)?(?:#|\/\/) [A-Z]/);

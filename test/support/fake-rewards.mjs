@@ -39,7 +39,8 @@ const refuse = (code, message, param) => ({ refusal: [code, message, param] });
 const isLong = (text) => text.length > MAX_LENGTH;
 const goodness = (text) => Number(/-?\d+(?:\.\d+)?/.exec(text)?.[0] ?? 0);
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
-const logit = (p) => Math.log(p / (1 - p));
+/** Finite: a probability may round to 0 or 1. */
+const logit = (p) => Math.log(Math.max(p, 1e-15) / Math.max(1 - p, 1e-15));
 const mean = (numbers) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
 const usageOf = (numForwards) => ({ input_tokens: 10 * numForwards, cached_tokens: 4 * numForwards });
 

@@ -28,7 +28,7 @@ const USAGE = {
   prompt_tokens: 3 + 120,
   completion_tokens: 2,
   total_tokens: 125,
-  prompt_tokens_details: { cached_tokens: 48 },
+  prompt_tokens_details: { cached_tokens: 1 + 48 },
 };
 
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
