@@ -16,10 +16,10 @@ LABELS = (1, 2)
 
 
 def write_base(folder: Path, **overrides: int) -> Path:
-    """A random Llama of `support.TINY`'s shape in a folder, as transformers writes it."""
+    """A random Llama of `support.TINY`'s shape in a folder, as transformers writes it; its weights are large enough for logits that differ."""
     torch.manual_seed(0)
     shape = {name: value for name, value in TINY.items() if name != "model_type"}
-    AutoModelForCausalLM.from_config(LlamaConfig(**{**shape, **overrides})).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(LlamaConfig(**{**shape, "initializer_range": 0.2, **overrides})).save_pretrained(folder)
     return folder
 
 

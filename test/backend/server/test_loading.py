@@ -105,7 +105,7 @@ def remove_template(folder: Path) -> None:
 def break_template(folder: Path) -> None:
     template = "{{ nothing.at.all }}"
     (folder / "lora" / "judge.jinja").write_text(template)
-    write_rows(folder, judge_table(template))
+    write_rows(folder, judge_table(template, max_tokens=600))
 
 
 def write_rows(folder: Path, judge: str) -> None:
@@ -123,7 +123,7 @@ def write_rows(folder: Path, judge: str) -> None:
         (spoil_shape, "tiny-judge.*cannot be used with tiny.*shape"),
         (remove_config, "tiny-judge: cannot read"),
         (change_template, "judge.jinja has SHA-256"),
-        (remove_template, r"judge\.jinja beside the weights.*docs/rewards\.md"),
+        (remove_template, r"judge\.jinja beside the weights.*docs/judges\.md"),
         (break_template, "tiny-judge.*template"),
         (lambda folder: write_rows(folder, judge_table(JUDGE_TEMPLATE, max_tokens=1024)), "max_tokens .1024. must be below the model's context"),
         (lambda folder: write_rows(folder, judge_table(JUDGE_TEMPLATE, labels=["A", "both"])), "single tokens"),

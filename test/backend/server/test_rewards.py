@@ -7,6 +7,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,13 @@ def test_one_order_is_half_the_work_and_says_nothing_of_consistency(client: http
 
 
 def test_ties(client: httpx.Client) -> None:
-    """The random judge has a strong bias towards a slot, so that its orders disagree."""
-    body = {"a": ANSWERS[0], "b": ANSWERS[1]}
-    answer = ok(post(client, "compare", **body))
-    first, second = (order["probability_a"] for order in answer["orders"])
-    assert (first - 0.5) * (second - 0.5) < 0, "the test needs orders that disagree"
+    """Of the random judge's verdicts some depend on the order."""
+    bodies = [{"a": a, "b": b} for a, b in combinations(ANSWERS, 2)]
+    answers = [ok(post(client, "compare", **body)) for body in bodies]
+    disagree = [(answer["orders"][0]["probability_a"] - 0.5) * (answer["orders"][1]["probability_a"] - 0.5) < 0 for answer in answers]
+    assert [answer["consistent"] for answer in answers] == [not one for one in disagree]
+    assert any(disagree), "the test needs orders that disagree"
+    body, answer = bodies[disagree.index(True)], answers[disagree.index(True)]
     assert (answer["consistent"], answer["winner"]) == (False, "tie")
     better = "a" if answer["probability_a"] >= 0.5 else "b"
     assert ok(post(client, "compare", **body, allow_tie=False, tie_margin=1.0))["winner"] == better
