@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from gpu_backend.data.preference_pairs import PreferencePair
+from gpu_backend.data.preference_pairs import PreferencePair, Turns
 
 _EMPTY_PHRASES = ("", "Okay.", "I don't know.", "...", "Thanks for asking!", "Sure.", "That is a good question.", "No.")
 
@@ -18,11 +18,12 @@ def make_obvious_pairs(pairs: Sequence[PreferencePair], solved: Sequence[tuple[s
     `solved` are problems with their solutions. Every fifth pair comes from them."""
     rng = random.Random(seed)
     helpful = [pair for pair in pairs if pair.criterion == "helpfulness" and 8 <= len(pair.chosen.split()) <= 120]
-    made = []
+    made: list[PreferencePair] = []
     while len(made) < num_pairs:
         if len(made) % 5 == 4:
             (problem, solution), (_, other) = rng.sample(solved, 2)
-            question, good, of_another = (("user", problem),), solution, other
+            question: Turns = (("user", problem),)
+            good, of_another = solution, other
         else:
             source, stranger = rng.sample(helpful, 2)
             question, good, of_another = source.question, source.chosen, stranger.chosen

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from transformers import AutoModelForCausalLM, Qwen3Config
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from gpu_backend.config import load_catalog
 from gpu_backend.data.judge_rows import JudgedRow, TextRow, judged_rows, text_rows
@@ -96,7 +96,7 @@ def dry_run() -> None:
     parts = {"base": size.base_bytes, "LoRA, gradients and optimizer": size.trained_bytes, "activations of a microbatch": size.activation_bytes}
     print(f"{size.num_base:,} frozen weights, {size.num_trained:,} trained")
     print(f"memory of a card, about {size.total_bytes / 1e9:.0f} GB: " + ", ".join(f"{name} {num / 1e9:.1f}" for name, num in parts.items()))
-    model = LoraModel.around(AutoModelForCausalLM.from_config(Qwen3Config(**_TINY)), LORA, seed=0)
+    model = LoraModel.around(Qwen3ForCausalLM(Qwen3Config(**_TINY)), LORA, seed=0)
     prompts = [tuple(range(first, first + 12)) for first in range(16)]
     judged = [JudgedRow(prompt, prompt[::-1]) for prompt in prompts]
     texts = [TextRow(prompt, 4, 12) for prompt in prompts]
@@ -112,7 +112,7 @@ def measure_size() -> Size:
     """Counted on the meta device. Activations: per layer and token about 17 vectors of the model's width and 5 of the inner width, 2 bytes each; and in
     stage 1 the logits of a token, their log-softmax and its gradient in float32."""
     with torch.device("meta"):
-        base = AutoModelForCausalLM.from_config(Qwen3Config(**QWEN3_8B), dtype=torch.bfloat16)
+        base = Qwen3ForCausalLM(Qwen3Config(**QWEN3_8B))
         model = LoraModel.around(base, LORA, seed=0)
     num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     num_base = sum(parameter.numel() for parameter in model.parameters()) - num_trained

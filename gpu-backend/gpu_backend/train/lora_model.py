@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -55,13 +56,14 @@ class LoraModel(nn.Module):
     def around(cls, base: nn.Module, settings: LoraSettings, *, seed: int) -> LoraModel:
         torch.manual_seed(seed)
         config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=list(PROJECTIONS), task_type="CAUSAL_LM")
-        model = get_peft_model(base, config)  # type: ignore[arg-type]
+        model = get_peft_model(base, config)
         model.peft_config["default"].base_model_name_or_path = ""
         return cls(model)
 
     def forward(self, ids_BT: Tensor, rows_K: Tensor, positions_K: Tensor, token_ids: tuple[int, ...] | None = None) -> Tensor:
         """Logits after these positions in float32: (K, V), or (K, len(token_ids)) for a few tokens, whose products are then float32 too."""
-        hidden_KH, weight_VH = self.hidden(ids_BT, rows_K, positions_K), self.peft.base_model.model.lm_head.weight
+        hidden_KH = self.hidden(ids_BT, rows_K, positions_K)
+        weight_VH: Tensor = self._causal_lm.lm_head.weight
         if token_ids is None:
             return functional.linear(hidden_KH.to(weight_VH.dtype), weight_VH).float()
         with torch.autocast(ids_BT.device.type, enabled=False):
@@ -69,8 +71,13 @@ class LoraModel(nn.Module):
 
     def hidden(self, ids_BT: Tensor, rows_K: Tensor, positions_K: Tensor) -> Tensor:
         """(K, H): the decoder's last states at these positions, after its final norm."""
-        hidden_BTH: Tensor = self.peft.base_model.model.model(input_ids=ids_BT, use_cache=False).last_hidden_state
+        hidden_BTH: Tensor = self._causal_lm.model(input_ids=ids_BT, use_cache=False).last_hidden_state
         return hidden_BTH[rows_K, positions_K]
+
+    @property
+    def _causal_lm(self) -> Any:
+        """The model inside PEFT's wrapper, whose parts have no types."""
+        return self.peft.base_model.model
 
     def adapter_state(self) -> dict[str, Tensor]:
         """A and B under PEFT's file names."""
@@ -83,7 +90,7 @@ class LoraModel(nn.Module):
         """PEFT's two files, as `PeftModel.from_pretrained` and the backend read them."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: tensor.to(dtype) for name, tensor in self.adapter_state().items()}, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-        config = self.peft.peft_config["default"]
+        config: Any = self.peft.peft_config["default"]
         kept = {
             "peft_type": "LORA",
             "task_type": "CAUSAL_LM",

@@ -45,7 +45,8 @@ def scalar_margins(model: ScalarModel, rows: Sequence[ScalarRow], rows_per_micro
 
 
 def _loss(model: torch.nn.Module, group: Sequence[ScalarRow]) -> LossOutput:
-    return bradley_terry_loss(*_rewards(model, group).unbind(dim=1))
+    chosen_P, rejected_P = _rewards(model, group).unbind(dim=1)
+    return bradley_terry_loss(chosen_P, rejected_P)
 
 
 def _rewards(model: torch.nn.Module, group: Sequence[ScalarRow]) -> Tensor:
