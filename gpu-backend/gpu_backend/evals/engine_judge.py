@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from prometheus_client import CollectorRegistry
 
 from gpu_backend.adapters.content import CONFIG, WEIGHTS, AdapterContent
@@ -22,6 +21,7 @@ from gpu_backend.engine.model_runner import ModelRunner
 from gpu_backend.evals.statistics import Array
 from gpu_backend.kernels.native import load_native
 from gpu_backend.layers.linear import can_pack
+from gpu_backend.layers.placement import pick_device, pick_dtype
 from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.models.causal_lm.weights import load_causal_lm
 from gpu_backend.models.reward.judge import Judge
@@ -47,10 +47,9 @@ def read_adapter(folder: Path) -> AdapterContent:
 
 def open_engine(base_folder: Path, models_dir: Path, adapter: AdapterContent | None) -> Engine:
     """The base as the server loads it, in bfloat16 where the machine computes that natively, and the adapter, which is served by its content's hash."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    packs = can_pack(torch.bfloat16, device)
-    dtype = torch.bfloat16 if device.type == "cuda" or packs else torch.float32
-    native = load_native(models_dir / ".native") if packs else None
+    device = pick_device("auto")
+    dtype = pick_dtype("auto", device)
+    native = load_native(models_dir / ".native") if can_pack(dtype, device) else None
     model = load_causal_lm(base_folder, dtype=dtype, device=device, native=native)
     return engine_around(model, Tokenizer.from_file(base_folder / "tokenizer.json"), adapter, EngineConfig())
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-import torch
-
 from gpu_backend.adapters.content import AdapterContent
 from gpu_backend.adapters.peft_weights import load_adapter, parse_adapter
 from gpu_backend.chat_template import ChatTemplate, TemplateRefusedError, special_names
@@ -27,6 +25,7 @@ from gpu_backend.engine.model_runner import ModelRunner
 from gpu_backend.kernels.native import load_native
 from gpu_backend.layers.linear import can_pack
 from gpu_backend.layers.lora import LoraAdapter
+from gpu_backend.layers.placement import pick_device, pick_dtype
 from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.models.causal_lm.weights import load_causal_lm
 from gpu_backend.models.reward.judge import Judge
@@ -163,17 +162,6 @@ def warm_up(engine: Engine, request: Request) -> None:
         engine.step()
     if engine.num_failed_steps:
         raise ConfigError(f"{engine.name}: the first forward pass failed, see the log above")
-
-
-def pick_device(name: str) -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
-
-
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """bfloat16 where the device computes it natively, else float32."""
-    if name != "auto":
-        return torch.bfloat16 if name == "bfloat16" else torch.float32
-    return torch.bfloat16 if device.type == "cuda" or can_pack(torch.bfloat16, device) else torch.float32
 
 
 def load_texts(path: Path) -> tuple[Tokenizer, ChatTemplate | None, list[int]]:

@@ -115,6 +115,21 @@ def padded(model: nn.Module, prompts: Sequence[tuple[int, ...]]) -> Tensor:
     return torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=next(model.parameters()).device)
 
 
+@torch.no_grad()
+def read_rows(model: nn.Module, rows: Sequence[RowT], read: Callable[[nn.Module, Sequence[RowT]], Tensor], rows_per_microbatch: int = 4) -> Tensor:
+    """What `read` gives for each of the rows, in their order, in the arithmetic of training; the model goes on training afterwards."""
+    model.eval()
+    device, dtypes = next(model.parameters()).device, {parameter.dtype for parameter in model.parameters()}
+    indices = {id(row): index for index, row in enumerate(rows)}
+    results: list[Tensor | None] = [None] * len(rows)
+    with torch.autocast(device.type, torch.bfloat16, enabled=torch.bfloat16 in dtypes):
+        for group in microbatches(rows, rows_per_microbatch):
+            for row, result in zip(group, read(model, group).cpu(), strict=True):
+                results[indices[id(row)]] = result
+    model.train()
+    return torch.stack([result for result in results if result is not None])
+
+
 def _run_step(accelerator: Accelerator, model: nn.Module, rows: Sequence[RowT], loss_of: LossOf[RowT], training: Training) -> dict[str, float]:
     """Gradients of the mean over rows, gathered over microbatches. -> metrics, averaged the same way."""
     totals: dict[str, float] = {}

@@ -10,11 +10,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from gpu_backend.data.judge_rows import JudgedRow, TextRow, microbatches
+from gpu_backend.data.judge_rows import JudgedRow, TextRow
 from gpu_backend.losses import LossOutput
 from gpu_backend.losses.generative_reward import GenerativeRewardLoss, GenerativeRewardLossConfig
 from gpu_backend.losses.language_modeling import language_modeling_loss
-from gpu_backend.train.loop import Report, Run, Training, padded, train
+from gpu_backend.train.loop import Report, Run, Training, padded, read_rows, train
 from gpu_backend.train.lora_model import LoraModel
 
 
@@ -49,18 +49,9 @@ def train_reward(
     train(model, Run(rows=judged, loss_of=loss_of, training=training, folder=folder, report=report), accelerator)
 
 
-@torch.no_grad()
 def judge_rows(model: LoraModel, rows: Sequence[JudgedRow], label_ids: tuple[int, int], rows_per_microbatch: int = 4) -> Tensor:
-    """Label logits of every row in both orders, as served: (P, 2, 2) in float32; column 0 is the better answer in slot A."""
-    model.eval()
-    weights = next(model.parameters())
-    indices = {id(row): index for index, row in enumerate(rows)}
-    logits_P22 = torch.empty(len(rows), 2, 2)
-    with torch.autocast(weights.device.type, torch.bfloat16, enabled=weights.dtype is torch.bfloat16):
-        for group in microbatches(rows, rows_per_microbatch):
-            logits_P22[[indices[id(row)] for row in group]] = _label_logits(model, group, label_ids).cpu()
-    model.train()
-    return logits_P22
+    """Label logits of every row in both orders: (P, 2, 2) in float32; column 0 is the better answer in slot A."""
+    return read_rows(model, rows, lambda module, group: _label_logits(module, group, label_ids), rows_per_microbatch)
 
 
 def _label_logits(model: torch.nn.Module, group: Sequence[JudgedRow], label_ids: tuple[int, int]) -> Tensor:

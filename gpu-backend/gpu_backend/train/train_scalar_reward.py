@@ -9,11 +9,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from gpu_backend.data.judge_rows import microbatches
 from gpu_backend.data.scalar_rows import ScalarRow
 from gpu_backend.losses import LossOutput
 from gpu_backend.losses.bradley_terry import bradley_terry_loss
-from gpu_backend.train.loop import Report, Run, Training, padded, train
+from gpu_backend.train.loop import Report, Run, Training, padded, read_rows, train
 from gpu_backend.train.scalar_model import ScalarModel
 
 
@@ -29,19 +28,10 @@ def train_scalar_reward(
     train(model, Run(rows=rows, loss_of=_loss, training=training, folder=folder, report=report), accelerator)
 
 
-@torch.no_grad()
 def scalar_margins(model: ScalarModel, rows: Sequence[ScalarRow], rows_per_microbatch: int = 4) -> Tensor:
     """(P,) float32: the reward of the better answer less that of the other."""
-    model.eval()
-    weights = next(model.lora.parameters())
-    indices = {id(row): index for index, row in enumerate(rows)}
-    margin_P = torch.empty(len(rows))
-    with torch.autocast(weights.device.type, torch.bfloat16, enabled=weights.dtype is torch.bfloat16):
-        for group in microbatches(rows, rows_per_microbatch):
-            reward_P2 = _rewards(model, group).cpu()
-            margin_P[[indices[id(row)] for row in group]] = reward_P2[:, 0] - reward_P2[:, 1]
-    model.train()
-    return margin_P
+    chosen_P, rejected_P = read_rows(model, rows, _rewards, rows_per_microbatch).unbind(dim=1)
+    return chosen_P - rejected_P
 
 
 def _loss(model: torch.nn.Module, group: Sequence[ScalarRow]) -> LossOutput:

@@ -19,9 +19,10 @@ from prometheus_client import CollectorRegistry
 from gpu_backend.config import EngineConfig, ServerConfig, load_catalog
 from gpu_backend.core import LabelScores, LabelScoresReady, Request
 from gpu_backend.engine.metrics import EngineMetrics
+from gpu_backend.layers.placement import pick_dtype
 from gpu_backend.server.app import create_app
 from gpu_backend.server.loading import load_served_models
-from gpu_backend.server.served_model import ServedModel, pick_dtype
+from gpu_backend.server.served_model import ServedModel
 from judge_support import write_catalog
 from support import run_dry
 

@@ -104,9 +104,10 @@ class Judge:
         """-> the last turns, whether that is less than all, and how many tokens they take."""
         kept: list[dict[str, str]] = []
         num_used = 0
+        frames = {role: self._turn_frame(role) for role in {turn["role"] for turn in question[:-1]}}
         for turn in reversed(question):
             ids = self._ids_of(turn["content"])
-            cost = len(ids) + (len(self.encode([{**turn, "content": ""}] * 2, "", "")) - len(self.encode([{**turn, "content": ""}], "", "")) if kept else 0)
+            cost = len(ids) + (frames[turn["role"]] if kept else 0)
             if num_used + cost > room:
                 if not may_cut:
                     raise TooLongToJudgeError("question", sum(len(self._ids_of(turn["content"])) for turn in question), room)
@@ -117,6 +118,11 @@ class Judge:
             kept.append(dict(turn))
             num_used += cost
         return tuple(reversed(kept)), False, num_used
+
+    def _turn_frame(self, role: str) -> int:
+        """Tokens that the template writes around one turn more."""
+        empty = {"role": role, "content": ""}
+        return len(self.encode([empty, empty], "", "")) - len(self.encode([empty], "", ""))
 
     def _head(self, index: int, text: str, room: int, may_cut: bool) -> tuple[str, bool]:
         ids = self._ids_of(text)
