@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from gpu_backend.data.preference_pairs import PreferencePair
@@ -47,7 +47,8 @@ RowT = TypeVar("RowT", bound=TrainingRow)
 
 
 def judged_rows(judge: Judge, pairs: Sequence[PreferencePair], *, max_tokens: int, criterion_rate: float = 0.0, seed: int = 0) -> list[JudgedRow]:
-    """Rows of all pairs that take at most `max_tokens` uncut. A pair's criterion is named in this share of rows: the judge must do without it, too."""
+    """Rows of all pairs that take at most `max_tokens` without the oldest turns of their question, the answers uncut. A pair's criterion is named in this
+    share of rows: the judge must do without it, too."""
     return [row for _, row in _judged(judge, pairs, max_tokens, criterion_rate, seed)]
 
 
@@ -60,11 +61,17 @@ def _judged(judge: Judge, pairs: Sequence[PreferencePair], max_tokens: int, crit
     rng = random.Random(seed)
     for pair in pairs:
         criterion = pair.criterion if pair.criterion and rng.random() < criterion_rate else ""
-        row = JudgedRow(
-            tuple(judge.encode(pair.messages, pair.chosen, pair.rejected, criterion)), tuple(judge.encode(pair.messages, pair.rejected, pair.chosen, criterion))
-        )
-        if row.length <= max_tokens:
-            yield pair, row
+        for first in range(len(pair.question)):
+            kept = replace(pair, question=pair.question[first:])
+            row = _judged_row(judge, kept, criterion)
+            if row.length <= max_tokens:
+                yield kept, row
+                break
+
+
+def _judged_row(judge: Judge, pair: PreferencePair, criterion: str) -> JudgedRow:
+    orders = ((pair.chosen, pair.rejected), (pair.rejected, pair.chosen))
+    return JudgedRow(*(tuple(judge.encode(pair.messages, a, b, criterion)) for a, b in orders))
 
 
 def text_rows(judge: Judge, pairs: Sequence[PreferencePair], *, max_tokens: int, seed: int = 0) -> list[TextRow]:

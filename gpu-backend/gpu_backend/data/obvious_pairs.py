@@ -10,27 +10,36 @@ from collections.abc import Callable, Sequence
 
 from gpu_backend.data.preference_pairs import PreferencePair, Turns
 
+# A question and a good answer to it.
+_Answered = tuple[Turns, str]
 _EMPTY_PHRASES = ("", "Okay.", "I don't know.", "...", "Thanks for asking!", "Sure.", "That is a good question.", "No.")
 
 
 def make_obvious_pairs(pairs: Sequence[PreferencePair], solved: Sequence[tuple[str, str]], num_pairs: int, seed: int) -> list[PreferencePair]:
     """`pairs` give questions with good answers, of helpfulness only: to a harmful question an empty phrase may be the better answer.
-    `solved` are problems with their solutions. Every fifth pair comes from them."""
+    `solved` are problems with their solutions. Of five pairs two take the last answer of a conversation, two the first, and one a solution."""
     rng = random.Random(seed)
-    helpful = [pair for pair in pairs if pair.criterion == "helpfulness" and 8 <= len(pair.chosen.split()) <= 120]
+    helpful = [pair for pair in pairs if pair.criterion == "helpfulness"]
+    last: list[_Answered] = [(pair.question, pair.chosen) for pair in helpful if _is_usable(pair.chosen)]
+    first = _first_exchanges(helpful)
+    problems: list[_Answered] = [((("user", problem),), solution) for problem, solution in solved]
     made: list[PreferencePair] = []
     while len(made) < num_pairs:
-        if len(made) % 5 == 4:
-            (problem, solution), (_, other) = rng.sample(solved, 2)
-            question: Turns = (("user", problem),)
-            good, of_another = solution, other
-        else:
-            source, stranger = rng.sample(helpful, 2)
-            question, good, of_another = source.question, source.chosen, stranger.chosen
+        (question, good), (_, of_another) = rng.sample((last, first, last, first, problems)[len(made) % 5], 2)
         bad = rng.choice(_SPOIL)(rng, good, of_another)
         if bad.strip() != good.strip():
             made.append(PreferencePair(question, good, bad, "obvious"))
     return made
+
+
+def _first_exchanges(pairs: Sequence[PreferencePair]) -> list[_Answered]:
+    """The first question of each conversation with its answer: the short questions without any history that a judge is often asked about."""
+    answers = {pair.question[0]: pair.question[1][1] if len(pair.question) > 1 else pair.chosen for pair in pairs}
+    return [((question,), answer) for question, answer in answers.items() if _is_usable(answer)]
+
+
+def _is_usable(answer: str) -> bool:
+    return 8 <= len(answer.split()) <= 120
 
 
 def _of_another(_rng: random.Random, _good: str, other: str) -> str:

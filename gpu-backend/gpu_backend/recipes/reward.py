@@ -29,7 +29,8 @@ DATA = "DIR, the folder of data sets (docs/training.md says what lies where)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardRecipe:
-    """Which pairs are read and how the stages run. Pairs whose prompt has more than `max_tokens` (in stage 1, `stage_1_max_tokens`) are left out.
+    """Which pairs are read and how the stages run. A prompt of more than `max_tokens` loses its oldest turns; one that is too long with the last
+    turn alone, or in stage 1 has more than `stage_1_max_tokens`, is left out.
 
     Between the paper's two stages, a small judge first learns to compare at all, from `num_obvious_pairs` made by rule; `num_mixed_pairs` more of them
     are mixed into stage 2, so that it does not forget.
@@ -42,6 +43,7 @@ class RewardRecipe:
     num_mixed_pairs: int
     stage_1_pairs: int
     stage_1_max_tokens: int
+    obvious_max_tokens: int
     max_tokens: int
     criterion_rate: float = 0.4
     stage_1: RewardTraining
@@ -59,6 +61,7 @@ RECIPES: dict[str, RewardRecipe] = {
         num_mixed_pairs=8,
         stage_1_pairs=8,
         stage_1_max_tokens=128,
+        obvious_max_tokens=128,
         max_tokens=128,
         stage_1=RewardTraining(learning_rate=2e-4, rows_per_step=8),
         obvious=RewardTraining(learning_rate=3e-4, rows_per_step=8),
@@ -67,12 +70,13 @@ RECIPES: dict[str, RewardRecipe] = {
     "reward_embedded": RewardRecipe(
         judge=SHIPPED,
         lora=LoraSettings(rank=16, alpha=32),
-        num_pairs=800,
-        num_obvious_pairs=960,
-        num_mixed_pairs=160,
-        stage_1_pairs=320,
+        num_pairs=4000,
+        num_obvious_pairs=2560,
+        num_mixed_pairs=240,
+        stage_1_pairs=160,
         stage_1_max_tokens=384,
-        max_tokens=256,
+        obvious_max_tokens=160,
+        max_tokens=224,
         stage_1=RewardTraining(learning_rate=2e-4, rows_per_step=16),
         obvious=RewardTraining(learning_rate=3e-4, warmup_share=0.1, rows_per_step=16, loss=_LOSS),
         stage_2=RewardTraining(learning_rate=3e-4, rows_per_step=16, loss=_LOSS),
@@ -92,7 +96,7 @@ def run_generative(name: str, options: argparse.Namespace) -> None:
     texts = text_rows(judge, pairs, max_tokens=recipe.stage_1_max_tokens, seed=seed)[: recipe.stage_1_pairs]
     train_reward(model, texts, judge.label_ids, replace(recipe.stage_1, seed=seed), options.out / "stage_1", print_step, accelerator)
     num_easy = recipe.num_obvious_pairs
-    easy = judged_rows(judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.max_tokens)[: num_easy + recipe.num_mixed_pairs]
+    easy = judged_rows(judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.obvious_max_tokens)[: num_easy + recipe.num_mixed_pairs]
     train_reward(model, easy[:num_easy], judge.label_ids, replace(recipe.obvious, seed=seed), options.out / "obvious", print_step, accelerator)
     rows = judged_rows(judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)[: recipe.num_pairs] + easy[num_easy:]
     train_reward(model, rows, judge.label_ids, replace(recipe.stage_2, seed=seed), options.out / "stage_2", print_step, accelerator)
@@ -113,7 +117,7 @@ def run_scalar(options: argparse.Namespace) -> None:
     seed, data = options.seed, needed(options, "data", DATA)
     pairs = hh_training_pairs(data, seed)
     num_easy = recipe.num_obvious_pairs
-    easy = judged_pairs(row.judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.max_tokens)[: num_easy + recipe.num_mixed_pairs]
+    easy = judged_pairs(row.judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.obvious_max_tokens)[: num_easy + recipe.num_mixed_pairs]
     kept = judged_pairs(row.judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)[: recipe.num_pairs]
     model = ScalarModel(LoraModel.from_folder(row.base_folder, recipe.lora, seed=seed))
     started = time.monotonic()
