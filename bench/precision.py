@@ -20,8 +20,8 @@ from gpu_backend.config import load_catalog
 from gpu_backend.decoding.reference import full_logits
 from gpu_backend.kernels.native import load_native
 from gpu_backend.models.causal_lm.model import CausalLM
+from gpu_backend.models.causal_lm.texts import load_texts
 from gpu_backend.models.causal_lm.weights import load_causal_lm
-from gpu_backend.server.served_model import load_texts
 
 QUESTIONS = ("What is the capital of France?", "Hi", "Write one sentence about the sea.", "Explain how a bridge carries its load.", "List three uses of salt.")
 WINDOW_TOKENS = 512

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gpu_backend.layers.batch import ForwardBatch, PromptSpan
+from gpu_backend.layers.kv_cache import PagedKVCache
 from gpu_backend.models.causal_lm.model import CausalLM
 
 _BLOCK_SIZE = 16
@@ -14,6 +15,11 @@ _BLOCK_SIZE = 16
 @torch.inference_mode()
 def full_logits(model: CausalLM, token_ids: list[int]) -> Tensor:
     """Next-token logits after every prefix: (len(token_ids), V) in float32."""
+    return model.compute_logits(model(*whole_text(model, token_ids)))
+
+
+def whole_text(model: CausalLM, token_ids: list[int]) -> tuple[ForwardBatch, PagedKVCache]:
+    """What the model takes to read one text from its beginning to its end, in a cache of its own."""
     num_tokens = len(token_ids)
     positions = torch.arange(num_tokens, device=model.device)
     num_blocks = -(-num_tokens // _BLOCK_SIZE)
@@ -28,7 +34,7 @@ def full_logits(model: CausalLM, token_ids: list[int]) -> Tensor:
         decode_lengths_B=None,
         spans=(span,),
     )
-    return model.compute_logits(model(batch, cache)[:num_tokens])
+    return batch, cache
 
 
 def generate_greedily(model: CausalLM, prompt_ids: list[int], max_tokens: int, end_token_ids: frozenset[int] = frozenset()) -> list[int]:

@@ -7,25 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from prometheus_client import CollectorRegistry
 
 from gpu_backend.adapters.content import CONFIG, WEIGHTS, AdapterContent
-from gpu_backend.adapters.peft_weights import parse_adapter
-from gpu_backend.config import EngineConfig
 from gpu_backend.core import Failed, Finished, LabelScores, LabelScoresReady, Request
 from gpu_backend.data.preference_pairs import PreferencePair
-from gpu_backend.engine.adapter_store import AdapterStore
 from gpu_backend.engine.engine import Engine
-from gpu_backend.engine.metrics import EngineMetrics
-from gpu_backend.engine.model_runner import ModelRunner
 from gpu_backend.evals.statistics import Array
-from gpu_backend.kernels.native import load_native
-from gpu_backend.layers.linear import can_pack
-from gpu_backend.layers.placement import pick_device, pick_dtype
-from gpu_backend.models.causal_lm.model import CausalLM
-from gpu_backend.models.causal_lm.weights import load_causal_lm
 from gpu_backend.models.reward.judge import Judge
-from gpu_backend.tokenizer import Tokenizer
 
 _MAX_AT_ONCE = 64
 Progress = Callable[[int, int], None]
@@ -43,27 +31,6 @@ class Margins:
 
 def read_adapter(folder: Path) -> AdapterContent:
     return AdapterContent((folder / WEIGHTS).read_bytes(), (folder / CONFIG).read_bytes())
-
-
-def open_engine(base_folder: Path, models_dir: Path, adapter: AdapterContent | None) -> Engine:
-    """The base as the server loads it, in bfloat16 where the machine computes that natively, and the adapter, which is served by its content's hash."""
-    device = pick_device("auto")
-    dtype = pick_dtype("auto", device)
-    native = load_native(models_dir / ".native") if can_pack(dtype, device) else None
-    model = load_causal_lm(base_folder, dtype=dtype, device=device, native=native)
-    return engine_around(model, Tokenizer.from_file(base_folder / "tokenizer.json"), adapter, EngineConfig())
-
-
-def engine_around(model: CausalLM, tokenizer: Tokenizer, adapter: AdapterContent | None, config: EngineConfig) -> Engine:
-    metrics = EngineMetrics(CollectorRegistry())
-    known = {} if adapter is None else {adapter.id: adapter}
-    store = AdapterStore(
-        lambda adapter_id: parse_adapter(known[adapter_id], model.config, model.device, is_packed=model.fused is not None),
-        config.adapter_cache_bytes,
-        metrics,
-        "eval",
-    )
-    return Engine("eval", ModelRunner(model, config, store), tokenizer, config, (), metrics)
 
 
 def judge_pairs(engine: Engine, judge: Judge, adapter_id: str | None, pairs: Sequence[PreferencePair], progress: Progress) -> Margins:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from types import MappingProxyType
 
 from gpu_backend.adapters.content import AdapterContent
 from gpu_backend.adapters.peft_weights import load_adapter, parse_adapter
-from gpu_backend.chat_template import ChatTemplate, TemplateRefusedError, special_names
+from gpu_backend.chat_template import ChatTemplate, TemplateRefusedError
 from gpu_backend.config import ConfigError, EngineConfig, ModelSpec
 from gpu_backend.core import AdapterNotFoundError, LabelScores, Request, SamplingParams
 from gpu_backend.decoding.grammar import CompiledGrammar, GrammarCompiler
@@ -27,6 +26,7 @@ from gpu_backend.layers.linear import can_pack
 from gpu_backend.layers.lora import LoraAdapter
 from gpu_backend.layers.placement import pick_device, pick_dtype
 from gpu_backend.models.causal_lm.model import CausalLM
+from gpu_backend.models.causal_lm.texts import load_texts
 from gpu_backend.models.causal_lm.weights import load_causal_lm
 from gpu_backend.models.reward.judge import Judge
 from gpu_backend.server.grammar_queue import GrammarQueue
@@ -162,33 +162,6 @@ def warm_up(engine: Engine, request: Request) -> None:
         engine.step()
     if engine.num_failed_steps:
         raise ConfigError(f"{engine.name}: the first forward pass failed, see the log above")
-
-
-def load_texts(path: Path) -> tuple[Tokenizer, ChatTemplate | None, list[int]]:
-    """Tokenizer, chat template and end tokens of a folder or a GGUF file."""
-    return _read_gguf_texts(path) if path.suffix == ".gguf" else _read_folder_texts(path)
-
-
-def _read_folder_texts(folder: Path) -> tuple[Tokenizer, ChatTemplate | None, list[int]]:
-    tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
-    ids: list[int] = []
-    for name in ("generation_config.json", "config.json"):
-        if (folder / name).exists():
-            value = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
-            ids += value if isinstance(value, list) else [value] if value is not None else []
-    return tokenizer, ChatTemplate.from_folder(folder, tokenizer), ids
-
-
-def _read_gguf_texts(path: Path) -> tuple[Tokenizer, ChatTemplate | None, list[int]]:
-    # Imported here: a start from a folder needs none of it.
-    from gpu_backend.models.causal_lm.gguf_file import GgufFile
-    from gpu_backend.models.causal_lm.gguf_tokenizer import build_tokenizer, dump, end_token_ids, tokenizer_config
-
-    file = GgufFile(path)
-    tokenizer = Tokenizer(dump(build_tokenizer(file)))
-    source = file.field("tokenizer.chat_template")
-    template = ChatTemplate(source, tokenizer, special_names(tokenizer_config(file))) if source else None
-    return tokenizer, template, end_token_ids(file)
 
 
 def _revision(spec: ModelSpec, path: Path) -> str:

@@ -37,10 +37,14 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, cache: PagedKVCache, index: int, batch: ForwardBatch) -> Tensor:
         """(N, hidden) -> (N, hidden), the residual stream in float32; keys and values of this step are written to `cache`."""
+        x = self.attend(x, cache, index, batch)
+        return x + self.mlp(self.mlp_norm(x), None if batch.adapters is None else batch.adapters.at(index))
+
+    def attend(self, x: Tensor, cache: PagedKVCache, index: int, batch: ForwardBatch) -> Tensor:
+        """The first half of the layer: the residual stream after attention, before the feed-forward block."""
         adapters = None if batch.adapters is None else batch.adapters.at(index)
         qkv_NAD = adapted(self.qkv, self.attention_norm(x), "qkv", adapters).view(x.shape[0], -1, self.head_dim)
-        x = x + adapted(self.output, self.attention(qkv_NAD, cache, index, batch), "output", adapters)
-        return x + self.mlp(self.mlp_norm(x), adapters)
+        return x + adapted(self.output, self.attention(qkv_NAD, cache, index, batch), "output", adapters)
 
 
 class CausalLM(nn.Module):

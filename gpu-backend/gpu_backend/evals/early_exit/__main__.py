@@ -1,0 +1,26 @@
+"""`python -m gpu_backend.evals.early_exit analyse --data DIR --models-dir DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from gpu_backend.config import ConfigError
+from gpu_backend.evals.early_exit import analyse
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="npm run early-exit --", description="How early a model's layers know its next token, and what that could save.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    analyse.add_options(commands.add_parser("analyse", help="agreement by layer, oracle, gates, cost; tables and a picture"))
+    options = parser.parse_args(arguments)
+    try:
+        analyse.run(options)
+    except (ConfigError, OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
