@@ -27,6 +27,7 @@ class SamplingParams:
     """How the tokens of one request are chosen. Ranges are OpenAI's; `top_k` 0 means no limit; `grammar` comes from decoding/grammar.py.
 
     With `grammar_trigger` the grammar holds from that token on, if it ever comes. What lies between the two `tool_call_tokens` is a tool call, not text.
+    With `drafts` tokens may be guessed from an inner layer and verified at full depth: the same answer, with fewer passes.
     """
 
     max_tokens: int
@@ -43,6 +44,7 @@ class SamplingParams:
     grammar: Grammar | None = None
     grammar_trigger: int | None = None
     tool_call_tokens: tuple[int, int] | None = None
+    drafts: bool = False
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:

@@ -15,9 +15,11 @@ from torch import Tensor
 from gpu_backend.adapters.content import CONFIG, WEIGHTS, AdapterContent
 from gpu_backend.adapters.peft_weights import projection_shapes
 from gpu_backend.config import EngineConfig
+from gpu_backend.engine.adapter_store import AdapterStore
 from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
+from gpu_backend.layers.lora import LoraAdapter
 from gpu_backend.layers.low_rank import PROJECTIONS
 from gpu_backend.models.causal_lm.config import CausalLMConfig
 from gpu_backend.models.causal_lm.model import CausalLM
@@ -79,6 +81,10 @@ def merge(model: CausalLM, content: AdapterContent, scale_of: Callable[[str], fl
                     update = tensors[f"{prefix}.lora_B.weight"] @ tensors[f"{prefix}.lora_A.weight"]
                     linears[site].weight[start : start + width] += scale_of(module_name(layer, name)) * update
                 start += width
+
+
+def store_of(model: CausalLM, root: Path) -> AdapterStore[LoraAdapter]:
+    return open_adapters("tiny", model, root, EngineConfig(), EngineMetrics(CollectorRegistry()))
 
 
 def engine_with_adapters(model: CausalLM, root: Path, **limits: Any) -> Engine:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 
 from gpu_backend.config import EngineConfig
 from gpu_backend.core import AdapterNotFoundError, EngineOverloadedError, Event, Failed, Finished, Request, SamplingParams, Usage
+from gpu_backend.decoding.early_exit.draft_length import DraftLengths
 from gpu_backend.decoding.output import ChoiceOutput
 from gpu_backend.engine.adapter_store import NoRoomError
 from gpu_backend.engine.admission import lay_out
@@ -42,6 +43,7 @@ class Engine:
         end_token_ids: Iterable[int],
         metrics: EngineMetrics,
         clock: Callable[[], float] = time.monotonic,
+        draft_lengths: DraftLengths | None = None,
     ) -> None:
         self.name = name
         self.config = config
@@ -52,7 +54,7 @@ class Engine:
         self._end_token_ids = frozenset(end_token_ids)
         self._metrics = metrics
         self._clock = clock
-        self._scheduler = Scheduler(config)
+        self._scheduler = Scheduler(config, draft_lengths)
         self._live: dict[str, LiveRequest] = {}
         self._finish_times: deque[float] = deque(maxlen=64)
         self._lock = threading.Lock()
@@ -213,16 +215,15 @@ class Engine:
             sequence, request_id = reading.sequence, reading.sequence.request.id
             if request_id not in self._live:
                 continue
+            for token_id in reading.token_ids:
+                sequence.token_ids.append(token_id)
+                self._note_token(sequence)
+            self._note_drafts(sequence, plan.drafts.get(sequence, 0), len(reading.token_ids) - 1)
+            events += [(request_id, event) for event in reading.events]
             if reading.error is not None:
                 subject = _subject_of(sequence.request)
                 events.append(self._fail(request_id, "unsupported_value", f"{subject}: {reading.error}.", subject))
-                continue
-            if reading.token_id is not None:
-                sequence.token_ids.append(reading.token_id)
-                self._note_token(sequence)
-            if reading.event is not None:
-                events.append((request_id, reading.event))
-            if reading.is_last:
+            elif reading.is_last:
                 events += self._close_choice(sequence)
 
     def _note_token(self, sequence: Sequence) -> None:
@@ -233,6 +234,12 @@ class Engine:
         if is_first:
             self._metrics.first_token.labels(self.name).observe(now - live.added_s)
             self._count_requests()
+
+    def _note_drafts(self, sequence: Sequence, num_drafted: int, num_accepted: int) -> None:
+        if num_drafted:
+            self._scheduler.accept(sequence, num_drafted, max(0, num_accepted))
+            self._metrics.drafted_tokens.labels(self.name).inc(num_drafted)
+            self._metrics.accepted_drafts.labels(self.name).inc(max(0, num_accepted))
 
     def _close_choice(self, sequence: Sequence) -> list[tuple[str, Event]]:
         self._scheduler.remove(sequence)

@@ -22,6 +22,8 @@ class EngineMetrics:
         self.prompt_tokens = counter("attune_prompt_tokens_total", "Prompt tokens of admitted requests")
         self.cached_tokens = counter("attune_cached_prompt_tokens_total", "Prompt tokens of finished requests that were found in the cache")
         self.generated_tokens = counter("attune_generated_tokens_total", "Tokens generated")
+        self.drafted_tokens = counter("attune_drafted_tokens_total", "Tokens guessed by an early exit, to be verified at full depth")
+        self.accepted_drafts = counter("attune_accepted_drafts_total", "Of these, the ones that became part of an answer")
         self.preemptions = counter("attune_preemptions_total", "Sequences that gave their blocks back and were computed anew")
         self.adapter_loads = counter("attune_adapter_loads_total", "Adapters that were read from disk")
         self.adapter_evictions = counter("attune_adapter_evictions_total", "Adapters that made room for others")

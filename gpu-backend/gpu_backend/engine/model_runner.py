@@ -7,28 +7,32 @@ from torch import Tensor
 
 from gpu_backend.config import EngineConfig
 from gpu_backend.core import HiddenStates, Request
+from gpu_backend.decoding.early_exit.drafter import Drafter
 from gpu_backend.engine.adapter_store import AdapterStore
 from gpu_backend.engine.admission import check_fit
+from gpu_backend.engine.batches import Batches
+from gpu_backend.engine.draft_round import DraftRound
 from gpu_backend.engine.hidden_states import HiddenStatesReader
 from gpu_backend.engine.rows import DueRow, Stretch
 from gpu_backend.engine.scheduler import Plan
 from gpu_backend.engine.sequence import Sequence
-from gpu_backend.layers.batch import ForwardBatch, PromptSpan, SourceSpan
+from gpu_backend.layers.batch import ForwardBatch
 from gpu_backend.layers.conditioning import EncoderSource, KVPrefix
-from gpu_backend.layers.lora import BatchAdapters, LoraAdapter, batch_adapters
+from gpu_backend.layers.lora import LoraAdapter
 from gpu_backend.models.interface import Decoder, EncoderDecoder
 
 
 class ModelRunner:
     """Owns the model, the pool of keys and values, the adapters, and what a request needs beside them from its first step to its end."""
 
-    def __init__(self, model: Decoder, config: EngineConfig, adapters: AdapterStore[LoraAdapter] | None = None) -> None:
+    def __init__(self, model: Decoder, config: EngineConfig, adapters: AdapterStore[LoraAdapter] | None = None, drafter: Drafter | None = None) -> None:
         self.model = model
         self.adapters = adapters
-        self._block_size = config.kv_block_size
         self._cache = model.new_cache(num_blocks=config.num_kv_blocks, block_size=config.kv_block_size)
         self._hidden_states = HiddenStatesReader()
         self._encoded: dict[str, Tensor] = {}
+        self._batches = Batches(model.device, config.kv_block_size, self._encoded, adapters)
+        self._draft_round = None if drafter is None else DraftRound(model, self._cache, self._batches, drafter)
 
     def check_fit(self, request: Request) -> None:
         """Raises UnfitRequestError."""
@@ -42,21 +46,28 @@ class ModelRunner:
     @torch.inference_mode()
     def run(self, plan: Plan) -> list[DueRow]:
         """Compute the planned tokens. -> one row for each sequence whose tokens are now all computed."""
+        if plan.drafts:
+            assert self._draft_round is not None and not plan.prompts
+            return self._draft_round.run(plan.decodes, plan.drafts)
         self._write_prefixes(plan)
         self._encode_sources(plan)
         stretches = _stretches(plan)
         if not stretches:
             return []
-        hidden_NH, states = self._hidden_states.run(self.model, self._batch_of(plan, stretches), self._cache, stretches)
+        hidden_NH, states = self._hidden_states.run(self.model, self._batch_of(stretches, len(plan.decodes)), self._cache, stretches)
         due = [stretch for stretch in stretches if stretch.is_last]
         logits = self._logits(hidden_NH, [stretch for stretch in due if not isinstance(stretch.sequence.request.task, HiddenStates)])
         return [DueRow(stretch.sequence, logits.get(stretch.sequence), states.get(stretch.sequence)) for stretch in due]
+
+    def _batch_of(self, stretches: list[Stretch], num_decodes: int) -> ForwardBatch:
+        token_ids = [token for stretch in stretches for token in stretch.sequence.token_ids[stretch.positions.start : stretch.positions.stop]]
+        return self._batches.of(stretches, num_decodes, token_ids)
 
     def _logits(self, hidden_NH: Tensor, stretches: list[Stretch]) -> dict[Sequence, Tensor]:
         """Next-token logits (V,) in float32 after the last row of each stretch."""
         if not stretches:
             return {}
-        logits_KV = self.model.compute_logits(hidden_NH[self._tensor([stretch.stop - 1 for stretch in stretches])])
+        logits_KV = self.model.compute_logits(hidden_NH[self._batches.tensor([stretch.stop - 1 for stretch in stretches])])
         return {stretch.sequence: logits_V for stretch, logits_V in zip(stretches, logits_KV.unbind(), strict=True)}
 
     def _write_prefixes(self, plan: Plan) -> None:
@@ -65,7 +76,7 @@ class ModelRunner:
             prefix, first = sequence.request.conditioning, sequence.num_computed
             if isinstance(prefix, KVPrefix) and first < prefix.num_positions:
                 given = range(first, min(first + length, prefix.num_positions))
-                slots_N = self._tensor(self._slots(sequence, given))
+                slots_N = self._batches.tensor(self._batches.slots(sequence.blocks, given))
                 for layer, pool in enumerate(self._cache.layers):
                     keys_NGD, values_NGD = (x[layer, given.start : given.stop].to(pool) for x in (prefix.keys_LPGD, prefix.values_LPGD))
                     self._cache.write(layer, slots_N, keys_NGD, values_NGD)
@@ -77,56 +88,6 @@ class ModelRunner:
         if new:
             assert isinstance(self.model, EncoderDecoder), "check_fit let a source through"
             self._encoded.update(zip(new, self.model.encode(list(new.values())), strict=True))
-
-    def _batch_of(self, plan: Plan, stretches: list[Stretch]) -> ForwardBatch:
-        token_ids: list[int] = []
-        positions: list[int] = []
-        slots: list[int] = []
-        spans: list[PromptSpan] = []
-        sources: list[SourceSpan] = []
-        for index, stretch in enumerate(stretches):
-            sequence, length = stretch.sequence, len(stretch.positions)
-            if index >= len(plan.decodes):
-                spans.append(PromptSpan(stretch.start, length, stretch.positions.stop, self._tensor(sequence.blocks)))
-            if sequence.request.id in self._encoded:
-                sources.append(SourceSpan(stretch.start, length, self._encoded[sequence.request.id]))
-            token_ids += sequence.token_ids[stretch.positions.start : stretch.positions.stop]
-            positions += stretch.positions
-            slots += self._slots(sequence, stretch.positions)
-        blocks_BM, lengths_B = self._decode_tables(plan.decodes) if plan.decodes else (None, None)
-        return ForwardBatch(
-            token_ids_N=self._tensor(token_ids),
-            positions_N=self._tensor(positions),
-            slots_N=self._tensor(slots),
-            num_decodes=len(plan.decodes),
-            decode_blocks_BM=blocks_BM,
-            decode_lengths_B=lengths_B,
-            spans=tuple(spans),
-            sources=tuple(sources),
-            adapters=self._adapters_of(stretches, len(token_ids)),
-        )
-
-    def _adapters_of(self, stretches: list[Stretch], num_rows: int) -> BatchAdapters | None:
-        """Which rows of the flat batch have which adapter; every adapter in a plan is pinned."""
-        rows_of: dict[LoraAdapter, list[int]] = {}
-        for stretch in stretches:
-            adapter_id = stretch.sequence.request.adapter
-            if adapter_id is not None:
-                assert self.adapters is not None
-                rows_of.setdefault(self.adapters.get(adapter_id), []).extend(range(stretch.start, stretch.stop))
-        return batch_adapters(rows_of, num_rows, self.model.device) if rows_of else None
-
-    def _slots(self, sequence: Sequence, positions: range) -> list[int]:
-        return [sequence.blocks[at // self._block_size] * self._block_size + at % self._block_size for at in positions]
-
-    def _decode_tables(self, decodes: list[Sequence]) -> tuple[Tensor, Tensor]:
-        """Block table padded with block 0, and the number of positions of each sequence."""
-        num_columns = -(-max(len(sequence.token_ids) for sequence in decodes) // self._block_size)
-        rows = [sequence.blocks[:num_columns] + [0] * (num_columns - len(sequence.blocks)) for sequence in decodes]
-        return self._tensor(rows), self._tensor([len(sequence.token_ids) for sequence in decodes])
-
-    def _tensor(self, values: list[int] | list[list[int]]) -> Tensor:
-        return torch.tensor(values, dtype=torch.long, device=self.model.device)
 
 
 def _stretches(plan: Plan) -> list[Stretch]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gpu_backend.core import Event, GrammarError, HiddenStates, HiddenStatesReady, LabelScores, LabelScoresReady
+from gpu_backend.core import Event, GrammarError, HiddenStates, HiddenStatesReady, LabelScores, LabelScoresReady, TokenLogprob
 from gpu_backend.decoding.output import ChoiceOutput
 from gpu_backend.decoding.sampling import sample
 from gpu_backend.engine.rows import DueRow
@@ -20,12 +20,13 @@ from gpu_backend.engine.sequence import Sequence
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one row brings: news, if any; the token the sequence goes on with, if any; whether its choice ends here, or why it cannot go on."""
+    """What one row brings: news, if any; the tokens the sequence goes on with, if any; whether its choice ends here, or why it cannot go on. All tokens but
+    the last were drafted."""
 
     sequence: Sequence
-    event: Event | None
+    events: tuple[Event, ...]
     is_last: bool
-    token_id: int | None = None
+    token_ids: tuple[int, ...] = ()
     error: GrammarError | None = None
 
 
@@ -33,22 +34,34 @@ def read(rows: list[DueRow], outputs: Mapping[Sequence, ChoiceOutput]) -> list[R
     """One reading per row, generating rows first; they are those that have an output."""
     generating = [row for row in rows if row.sequence in outputs]
     answered = [row for row in rows if row.sequence not in outputs]
-    return _read_tokens(generating, outputs) + [Reading(row.sequence, _ANSWERS[type(row.sequence.request.task)](row), is_last=True) for row in answered]
+    return _read_tokens(generating, outputs) + [Reading(row.sequence, (_ANSWERS[type(row.sequence.request.task)](row),), is_last=True) for row in answered]
 
 
 def _read_tokens(rows: list[DueRow], outputs: Mapping[Sequence, ChoiceOutput]) -> list[Reading]:
-    """One call samples for all of them."""
+    """One call samples the first tokens of all of them."""
     if not rows:
         return []
     logits = [row.logits_V for row in rows if row.logits_V is not None]
-    readings: list[Reading] = []
-    for row, token in zip(rows, sample(logits, [outputs[row.sequence].sampler for row in rows]), strict=True):
-        if isinstance(token, GrammarError):
-            readings.append(Reading(row.sequence, None, is_last=False, error=token))
-        else:
-            delta = outputs[row.sequence].push(token, row.sequence.num_generated + 1)
-            readings.append(Reading(row.sequence, delta, is_last=delta is not None and delta.finish_reason is not None, token_id=token.token_id))
-    return readings
+    tokens = sample(logits, [outputs[row.sequence].sampler for row in rows])
+    return [_read_row(row, outputs[row.sequence], token) for row, token in zip(rows, tokens, strict=True)]
+
+
+def _read_row(row: DueRow, output: ChoiceOutput, token: TokenLogprob | GrammarError) -> Reading:
+    """Go on with the logits after a draft as long as the draft is the very token that was chosen, by the sampler, penalties, grammar and random numbers that
+    would have chosen it without drafts. So drafts change no distribution, and no seeded answer either."""
+    events: list[Event] = []
+    token_ids: list[int] = []
+    drafted = iter(row.drafted)
+    while not isinstance(token, GrammarError):
+        token_ids.append(token.token_id)
+        delta = output.push(token, row.sequence.num_generated + len(token_ids))
+        events += [] if delta is None else [delta]
+        is_last = delta is not None and delta.finish_reason is not None
+        draft, logits_V = next(drafted, (None, None))
+        if is_last or draft != token.token_id or logits_V is None:
+            return Reading(row.sequence, tuple(events), is_last, tuple(token_ids))
+        (token,) = sample([logits_V], [output.sampler])
+    return Reading(row.sequence, tuple(events), is_last=False, token_ids=tuple(token_ids), error=token)
 
 
 def _label_scores(row: DueRow) -> LabelScoresReady:

@@ -1,7 +1,8 @@
 """Step 7 of a request: decides which sequences run in the next step and with how many tokens. No torch here.
 
 Every step gives each decoding sequence its one token, then fills the token budget with stretches of prompts, oldest first, so that a long prompt
-never stalls running streams. When blocks run out, the youngest running sequence gives its blocks back and is computed anew later.
+never stalls running streams. When blocks run out, the youngest running sequence gives its blocks back and is computed anew later. A step without prompts
+may draft tokens beyond the newest ones, where that pays.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gpu_backend.config import EngineConfig
+from gpu_backend.decoding.early_exit.draft_length import Acceptance, DraftLengths
 from gpu_backend.engine.block_manager import BlockManager
 from gpu_backend.engine.sequence import Sequence
 from gpu_backend.engine.waiting_queue import WaitingQueue
@@ -20,10 +22,11 @@ class QueueFullError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one step computes: one token for each of `decodes`, `length` tokens for each of `prompts`."""
+    """What one step computes: one token for each of `decodes`, `length` tokens for each of `prompts`; and how many tokens it drafts after some `decodes`."""
 
     decodes: list[Sequence] = field(default_factory=list)
     prompts: list[tuple[Sequence, int]] = field(default_factory=list)
+    drafts: dict[Sequence, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.decodes or self.prompts)
@@ -33,7 +36,7 @@ class Plan:
         return [(sequence, 1) for sequence in self.decodes] + self.prompts
 
     def by_request(self) -> list[Plan]:
-        """The same work, one plan for each request."""
+        """The same work without drafts, one plan for each request."""
         parts: dict[str, Plan] = {}
         for sequence in self.decodes:
             parts.setdefault(sequence.request.id, Plan()).decodes.append(sequence)
@@ -43,10 +46,11 @@ class Plan:
 
 
 class Scheduler:
-    """`running` is ordered by age."""
+    """`running` is ordered by age. Without `draft_lengths` nothing is drafted."""
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, draft_lengths: DraftLengths | None = None) -> None:
         self._config = config
+        self._draft_lengths = draft_lengths
         self.blocks = BlockManager(config.num_kv_blocks, config.kv_block_size, reuses_prefixes=config.reuses_prefixes)
         self.waiting = WaitingQueue()
         self.running: list[Sequence] = []
@@ -90,6 +94,7 @@ class Scheduler:
                     budget -= length
         if self.num_preemptions == num_preempted:
             self._admit(plan, budget)
+            self._plan_drafts(plan, budget)
         return plan
 
     def advance(self, plan: Plan) -> None:
@@ -98,6 +103,31 @@ class Scheduler:
             sequence.num_computed += length
             if sequence.blocks:
                 self.blocks.remember(sequence)
+
+    def accept(self, sequence: Sequence, num_drafted: int, num_accepted: int) -> None:
+        """Record that these drafts, which are now tokens of the sequence, were computed along with the token before them."""
+        assert sequence.acceptance is not None
+        sequence.acceptance.note(num_drafted, num_accepted)
+        sequence.num_computed += num_accepted
+        self.blocks.remember(sequence)
+
+    def _plan_drafts(self, plan: Plan, budget: int) -> None:
+        """Drafts for decoding sequences, if they pay, never at the cost of anybody's blocks. Beside prompts they would not: such a step computes, it does
+        not wait for weights."""
+        lengths = self._draft_lengths
+        if lengths is None or plan.prompts:
+            return
+        willing = [sequence for sequence in plan.decodes if sequence.most_drafts > 0]
+        for sequence in willing:
+            sequence.acceptance = sequence.acceptance or Acceptance(lengths.prior)
+        rates = [sequence.acceptance.rate for sequence in willing if sequence.acceptance]
+        length = min(lengths.choose(rates, len(plan.decodes) - len(willing)), budget // max(1, len(willing)))
+        for sequence in willing:
+            count = min(length, sequence.most_drafts)
+            num_tokens = sequence.num_computed + 1 + count
+            if count > 0 and self.blocks.num_missing(sequence, num_tokens) + len(self.running) <= self.blocks.num_free:
+                self.blocks.grow(sequence, num_tokens)
+                plan.drafts[sequence] = count
 
     def _admit(self, plan: Plan, budget: int) -> None:
         """Start waiting sequences while there is budget, a place in the batch, and room for their tokens and one more block for everyone running."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gpu_backend.core import Request
+from gpu_backend.core import Request, SamplingParams
+from gpu_backend.decoding.early_exit.draft_length import Acceptance
 
 
 @dataclass(eq=False, slots=True)
 class Sequence:
     """`token_ids` is the prompt followed by what was generated; the first `num_computed` of them have keys and values in `blocks`.
 
-    `num_cached` of them were found in the cache when it first started. `block_hashes` and `num_remembered` belong to the block manager.
+    `num_cached` of them were found in the cache when it first started. `block_hashes` and `num_remembered` belong to the block manager. `acceptance` says
+    how its drafts fared, where it has had any.
     """
 
     request: Request
@@ -22,6 +24,7 @@ class Sequence:
     block_hashes: list[bytes] = field(default_factory=list)
     num_remembered: int = 0
     num_cached: int | None = None
+    acceptance: Acceptance | None = None
 
     @classmethod
     def of(cls, request: Request, choice: int) -> Sequence:
@@ -40,3 +43,9 @@ class Sequence:
     @property
     def num_generated(self) -> int:
         return len(self.token_ids) - len(self.request.prompt_ids)
+
+    @property
+    def most_drafts(self) -> int:
+        """Drafts that could all become part of the answer: the last token of a round is the model's own."""
+        task = self.request.task
+        return task.max_tokens - self.num_generated - 1 if isinstance(task, SamplingParams) and task.drafts else 0

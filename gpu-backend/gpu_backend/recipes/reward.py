@@ -70,7 +70,7 @@ RECIPES: dict[str, RewardRecipe] = {
     "reward_embedded": RewardRecipe(
         judge=SHIPPED,
         lora=LoraSettings(rank=16, alpha=32),
-        num_pairs=4000,
+        num_pairs=4840,
         num_obvious_pairs=2560,
         num_mixed_pairs=240,
         stage_1_pairs=160,

@@ -23,8 +23,8 @@ def test_label_scores_by_hand() -> None:
     """Weights 1, 2 and 5 sum to 8."""
     sequence = Sequence.of(request("r", [1], task=LabelScores((2, 0))), 0)
     (reading,) = read([DueRow(sequence, torch.tensor([1.0, 2.0, 5.0]).log())], {})
-    assert reading.is_last and reading.token_id is None
-    scores = reading.event
+    assert reading.is_last and reading.token_ids == ()
+    (scores,) = reading.events
     assert isinstance(scores, LabelScoresReady)
     assert scores.logits == pytest.approx((math.log(5), 0.0)) and scores.logprobs == pytest.approx((math.log(5 / 8), math.log(1 / 8)))
 

@@ -7,7 +7,7 @@ import pytest
 from gpu_backend.evals.early_exit.analyse import cost_models
 from gpu_backend.evals.early_exit.cost import CostModel, expected_tokens
 from gpu_backend.models.causal_lm.config import parse_config
-from test.backend.support import TINY
+from support import TINY
 
 SMALL = CostModel(num_layers=30, head=8.0, gate_head=8.0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,9 @@ from hypothesis import strategies as st
 
 from gpu_backend.decoding.early_exit.gates import gate_scores
 from gpu_backend.evals.early_exit.exit_layers import first_layers, gated_layers, patience_layers, stable_layers
-from test.backend.decoding.early_exit.test_gates import LAYERS
 
+# z[l, v] = (l + 1) sin(1 + 2 v + 0.3 l): layers 1 to 5, six tokens.
+LAYERS = torch.tensor([[(layer + 1) * math.sin(1 + 2 * token + 0.3 * layer) for token in range(6)] for layer in range(5)], dtype=torch.float64)
 TOKENS = st.integers(2, 8).flatmap(lambda layers: st.lists(st.lists(st.integers(0, 3), min_size=layers, max_size=layers), min_size=1, max_size=6))
 
 

@@ -10,7 +10,7 @@ from gpu_backend.decoding.reference import full_logits, whole_text
 from gpu_backend.evals.early_exit.layer_readings import read_layers
 from gpu_backend.evals.early_exit.texts import Text
 from gpu_backend.models.causal_lm.model import DecoderLayer
-from test.backend.support import tiny_model
+from support import tiny_model
 
 TEXTS = [Text((1, 5, 9, 80, 3, 7), 2, "one"), Text((4, 4, 60, 2), 1, "two"), Text((7, 8), 1, "three")]
 

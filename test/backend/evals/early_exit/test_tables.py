@@ -15,7 +15,7 @@ from gpu_backend.evals.early_exit.layer_tables import OTHER, WORD_REST, WORD_STA
 from gpu_backend.evals.early_exit.operating_points import LEVELS, gate_rows, point_rows
 from gpu_backend.evals.early_exit.report import ExitReport
 from gpu_backend.evals.early_exit.texts import Text, own_answers
-from test.backend.support import byte_tokenizer, tiny_engine, tiny_model
+from support import byte_tokenizer, tiny_engine, tiny_model
 
 # A head that costs half a layer, so that leaving early can pay.
 COST = dict.fromkeys(GATES, CostModel(num_layers=4, head=0.5, gate_head=0.5))

@@ -1,0 +1,80 @@
+"""How many tokens to draft before they are verified: as many as pay, by measured costs and by how often this answer's drafts were right. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# What is known before an answer's first draft weighs as much as so many drafts.
+_PRIOR_WEIGHT = 4.0
+# A draft counts for less with every round, so that the estimate follows the text.
+_MEMORY = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class PassCost:
+    """Time of a pass over some rows, in any unit that all costs share: the weights are read once, every row is computed."""
+
+    fixed: float
+    per_row: float
+
+    def of(self, num_rows: int) -> float:
+        return self.fixed + self.per_row * num_rows
+
+
+@dataclass(frozen=True, slots=True)
+class RoundCosts:
+    """`lower` runs the layers below the exit, `draft` guesses there, `upper` runs the layers above and the head."""
+
+    lower: PassCost
+    draft: PassCost
+    upper: PassCost
+
+    def round(self, num_drafting: int, num_drafts: int, num_others: int = 0) -> float:
+        """Drafting so many tokens for each drafting sequence one after the other, and verifying all in one pass, with a token of each of the others; without
+        drafts a plain step."""
+        num_rows = num_drafting + num_others
+        drafting = num_drafts * (self.draft.of(num_drafting) + self.lower.of(num_drafting))
+        return self.lower.of(num_rows) + drafting + self.upper.of(num_rows + num_drafting * num_drafts)
+
+
+@dataclass(slots=True)
+class Acceptance:
+    """How often the drafts of one answer were right, as far as they were verified."""
+
+    prior: float
+    _right: float = 0.0
+    _tried: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        return (self._right + _PRIOR_WEIGHT * self.prior) / (self._tried + _PRIOR_WEIGHT)
+
+    def note(self, num_drafted: int, num_accepted: int) -> None:
+        """What comes after the first wrong draft was never tried."""
+        self._right = _MEMORY * self._right + num_accepted
+        self._tried = _MEMORY * self._tried + min(num_drafted, num_accepted + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class DraftLengths:
+    """`prior` is the acceptance to expect of a new answer; no round has more than `most` drafts."""
+
+    costs: RoundCosts
+    prior: float
+    most: int = 6
+
+    def choose(self, rates: Sequence[float], num_others: int = 0) -> int:
+        """Drafts for each of the sequences with these acceptance rates: what brings all sequences of the step together the most tokens in a unit of time,
+        0 where no drafts pay. The others have none, and wait for the round."""
+        if not rates:
+            return 0
+
+        def speed(count: int) -> float:
+            return (sum(_expected_tokens(rate, count) for rate in rates) + num_others) / self.costs.round(len(rates), count, num_others)
+
+        return max(range(self.most + 1), key=speed)
+
+
+def _expected_tokens(rate: float, num_drafts: int) -> float:
+    return sum(rate**power for power in range(num_drafts + 1))

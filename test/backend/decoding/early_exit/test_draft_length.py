@@ -1,0 +1,63 @@
+"""How many drafts pay: by hand, with costs that forbid or invite them, and as answers go well or badly."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpu_backend.decoding.early_exit.draft_length import Acceptance, DraftLengths, PassCost, RoundCosts
+
+# A pass costs 1 for the weights below the exit, 2 above, and a tenth of that for each row.
+COSTS = RoundCosts(lower=PassCost(1.0, 0.1), draft=PassCost(0.2, 0.0), upper=PassCost(2.0, 0.2))
+
+
+def test_a_round_by_hand() -> None:
+    # Two sequences, three drafts each: lower 1.2, three times draft and lower 1.4, upper over 8 rows 3.6.
+    assert COSTS.round(2, 3) == pytest.approx(1.2 + 3 * 1.4 + 3.6)
+    # One more row that drafts nothing, below and above.
+    assert COSTS.round(2, 3, num_others=1) == pytest.approx(1.3 + 3 * 1.4 + 3.8)
+    assert COSTS.round(1, 0) == pytest.approx(1.1 + 2.2)
+
+
+def test_the_length_that_brings_most_tokens_in_a_unit_of_time() -> None:
+    lengths = DraftLengths(COSTS, prior=0.5)
+    # At a rate of 0.8: 1/3.3, 1.8/4.8, 2.44/6.3, 2.952/7.8, ... = 0.303, 0.375, 0.387, 0.378.
+    assert lengths.choose([0.8]) == 2
+    # At 0.3: 0.303, 1.3/4.8 = 0.271.
+    assert lengths.choose([0.3]) == 0
+    assert lengths.choose([1.0]) == lengths.most
+
+
+def test_nothing_to_draft_for() -> None:
+    assert DraftLengths(COSTS, prior=0.5).choose([]) == 0
+
+
+def test_who_drafts_nothing_counts_too() -> None:
+    # Alone it pays; with thirty others that would all wait for a round it does not.
+    lengths = DraftLengths(COSTS, prior=0.5)
+    assert lengths.choose([0.8]) > 0
+    assert lengths.choose([0.8], num_others=30) == 0
+
+
+def test_large_batches_compute_and_drafts_no_longer_pay() -> None:
+    costs = RoundCosts(lower=PassCost(1.0, 0.5), draft=PassCost(0.2, 0.1), upper=PassCost(2.0, 1.0))
+    lengths = DraftLengths(costs, prior=0.5)
+    assert lengths.choose([0.8]) > 0
+    assert lengths.choose([0.8] * 16) == 0
+
+
+def test_acceptance_by_hand() -> None:
+    acceptance = Acceptance(prior=0.5)
+    assert acceptance.rate == 0.5
+    # Four drafts, two right: the third was wrong, the fourth never tried.
+    acceptance.note(4, 2)
+    assert acceptance.rate == pytest.approx((2 + 4 * 0.5) / (3 + 4))
+    acceptance.note(2, 2)
+    assert acceptance.rate == pytest.approx((0.9 * 2 + 2 + 2) / (0.9 * 3 + 2 + 4))
+
+
+def test_bad_drafts_end_drafting() -> None:
+    lengths, acceptance = DraftLengths(COSTS, prior=0.8), Acceptance(prior=0.8)
+    assert lengths.choose([acceptance.rate]) > 0
+    for _ in range(12):
+        acceptance.note(2, 0)
+    assert lengths.choose([acceptance.rate]) == 0
