@@ -16,8 +16,8 @@ from gpu_backend.config import DEFAULT_CATALOG, ConfigError, ModelSpec, load_cat
 from gpu_backend.data.preference_pairs import PreferencePair
 from gpu_backend.data.scalar_rows import scalar_rows
 from gpu_backend.data.training_part import hh_training_pairs
+from gpu_backend.engine.local_engine import open_engine
 from gpu_backend.evals.engine_judge import Margins, Progress, judge_pairs, read_adapter
-from gpu_backend.evals.local_engine import open_engine
 from gpu_backend.evals.preference_sets import PreferenceSet, file_set, hh_part, public_sets
 from gpu_backend.evals.reward_controls import HashedWords, longer_wins
 from gpu_backend.evals.reward_measures import ControlMeasures, measure_control, measure_set

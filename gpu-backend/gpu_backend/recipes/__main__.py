@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gpu_backend.config import DEFAULT_CATALOG, ConfigError
+from gpu_backend.recipes.early_exit import run_exit_adapter
 from gpu_backend.recipes.judge_row import RecipeError
 from gpu_backend.recipes.reward import run_generative, run_scalar
 from gpu_backend.recipes.reward_8b import run_8b
@@ -19,6 +20,8 @@ RECIPES: dict[str, Callable[[argparse.Namespace], None]] = {
     "reward_scalar": run_scalar,
     "reward_adapt": run_adapt,
     "reward_8b": run_8b,
+    "early_exit_debug": lambda options: run_exit_adapter("early_exit_debug", options),
+    "early_exit_embedded": lambda options: run_exit_adapter("early_exit_embedded", options),
 }
 
 

@@ -70,16 +70,16 @@ RECIPES: dict[str, RewardRecipe] = {
     "reward_embedded": RewardRecipe(
         judge=SHIPPED,
         lora=LoraSettings(rank=16, alpha=32),
-        num_pairs=4840,
+        num_pairs=3200,
         num_obvious_pairs=2560,
-        num_mixed_pairs=240,
+        num_mixed_pairs=2000,
         stage_1_pairs=160,
         stage_1_max_tokens=384,
         obvious_max_tokens=160,
         max_tokens=224,
         stage_1=RewardTraining(learning_rate=2e-4, rows_per_step=16),
         obvious=RewardTraining(learning_rate=3e-4, warmup_share=0.1, rows_per_step=16, loss=_LOSS),
-        stage_2=RewardTraining(learning_rate=3e-4, rows_per_step=16, loss=_LOSS),
+        stage_2=RewardTraining(learning_rate=2e-4, rows_per_step=16, loss=_LOSS),
     ),
 }
 

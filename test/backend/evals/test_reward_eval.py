@@ -13,8 +13,8 @@ from slow_decoder import slow_decoder
 
 from gpu_backend.config import EngineConfig, JudgeSpec
 from gpu_backend.data.preference_pairs import PreferencePair
+from gpu_backend.engine.local_engine import engine_around
 from gpu_backend.evals.engine_judge import judge_pairs
-from gpu_backend.evals.local_engine import engine_around
 from gpu_backend.evals.preference_sets import PreferenceSet, file_set, sample
 from gpu_backend.evals.reward_controls import HashedWords, longer_wins
 from gpu_backend.evals.reward_measures import measure_control, measure_set

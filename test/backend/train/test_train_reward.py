@@ -21,8 +21,8 @@ from transformers import AutoModelForCausalLM
 from gpu_backend.config import EngineConfig
 from gpu_backend.core import LabelScores, LabelScoresReady
 from gpu_backend.data.judge_rows import JudgedRow, TextRow
+from gpu_backend.engine.local_engine import engine_around
 from gpu_backend.evals.engine_judge import read_adapter
-from gpu_backend.evals.local_engine import engine_around
 from gpu_backend.losses.generative_reward import GenerativeRewardLoss, GenerativeRewardLossConfig, winner_margins
 from gpu_backend.models.causal_lm.weights import load_causal_lm
 from gpu_backend.train.lora_model import LoraModel, LoraSettings

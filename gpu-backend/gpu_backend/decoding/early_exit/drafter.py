@@ -9,6 +9,12 @@ from typing import Protocol
 
 from torch import Tensor
 
+from gpu_backend.kernels.native import PackedMatrix
+from gpu_backend.kernels.packing import pack_int8
+from gpu_backend.layers.linear import AnyLinear, Linear, PackedLinear
+from gpu_backend.layers.mlp import SwiGLU
+from gpu_backend.layers.norm import RMSNorm
+from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter
 from gpu_backend.models.causal_lm.model import CausalLM
 
 
@@ -32,4 +38,31 @@ class HeadDrafter:
 
     def draft(self, x_KH: Tensor) -> list[int]:
         tokens: list[int] = self._model.compute_logits(x_KH).argmax(dim=-1).tolist()
+        return tokens
+
+
+class AdapterDrafter:
+    """A trained adapter at an inner layer: a feed-forward block, and a head over few tokens. With the C operators its weights are rounded to 8 bits."""
+
+    def __init__(self, model: CausalLM, adapter: ExitAdapter) -> None:
+        config, native = adapter.config, model.final_norm.native
+        if config.hidden_size != model.config.hidden_size or not 1 <= config.exit_layer < model.config.num_layers:
+            raise ValueError(f"the exit adapter is for a layer {config.exit_layer} of width {config.hidden_size}, which this model does not have")
+
+        def linear(weight: Tensor) -> AnyLinear:
+            return Linear(weight.to(model.device, model.dtype)) if native is None else PackedLinear(PackedMatrix(pack_int8(weight), len(weight)), native)
+
+        def norm(weight: Tensor) -> RMSNorm:
+            return RMSNorm(weight.detach().to(model.device, model.dtype), config.rms_norm_eps, native)
+
+        self.exit_layer = config.exit_layer
+        self._norm = norm(adapter.norm)
+        self._mlp = SwiGLU(linear(adapter.gate_up.detach()), linear(adapter.down.detach()), native)
+        self._out_norm = norm(adapter.out_norm)
+        self._head = linear(model.head_rows(adapter.shortlist_S.to(model.device)))
+        self._shortlist_S = adapter.shortlist_S.to(model.device)
+
+    def draft(self, x_KH: Tensor) -> list[int]:
+        logits_KS = self._head(self._out_norm(x_KH + self._mlp(self._norm(x_KH))))
+        tokens: list[int] = self._shortlist_S[logits_KS.argmax(dim=-1)].tolist()
         return tokens

@@ -12,19 +12,21 @@ from pathlib import Path
 import torch
 
 from gpu_backend.config import DEFAULT_CATALOG, ConfigError, ModelSpec, load_catalog
+from gpu_backend.data.judge_rows import TextRow
 from gpu_backend.decoding.early_exit.gates import GATES
+from gpu_backend.engine.local_engine import open_engine
 from gpu_backend.evals.early_exit.cost import CostModel
 from gpu_backend.evals.early_exit.layer_readings import Progress, Readings, read_layers
 from gpu_backend.evals.early_exit.layer_tables import kinds_of, layer_rows, oracle_rows, shares_of_kinds
 from gpu_backend.evals.early_exit.operating_points import gate_rows, point_rows
+from gpu_backend.evals.early_exit.prose import prose
 from gpu_backend.evals.early_exit.report import ExitReport, SourceTables
-from gpu_backend.evals.early_exit.texts import Text, own_answers, prompts_of, prose, read_questions
-from gpu_backend.evals.local_engine import open_engine
 from gpu_backend.models.causal_lm.config import CausalLMConfig
 from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.models.causal_lm.texts import load_texts
 from gpu_backend.models.causal_lm.weights import load_causal_lm
 from gpu_backend.tokenizer import Tokenizer
+from gpu_backend.train.own_answers import own_answers, prompts_of, read_questions
 
 _PROSE = "lm_text/wikitext2.valid.txt.gz"
 _PROSE_TOKENS = 128
@@ -53,17 +55,16 @@ def run(options: argparse.Namespace) -> None:
     if template is None or not end_ids:
         raise ConfigError(f"{options.model} has no chat template or no end token, so it answers no questions")
     started = time.monotonic()
-    questions = read_questions(options.data, options.answers + options.points, options.seed)
+    questions = read_questions(options.data, "train", options.answers + options.points, options.seed)
     engine = open_engine(folder, options.models_dir)
-    prompts = prompts_of(template, questions)
-    answers = own_answers(engine, prompts, [question.source for question in questions], max_tokens=options.max_tokens, end_id=end_ids[0])
+    answers = own_answers(engine, prompts_of(template, questions), max_tokens=options.max_tokens, end_id=end_ids[0], progress=_progress("answers"))
     del engine
     stretches = prose(options.data / _PROSE, tokenizer, options.prose, _PROSE_TOKENS, options.seed)
     # Float32 and torch operators: close calls between two tokens are then the model's own, not rounding's.
     model = load_causal_lm(folder, dtype=torch.float32, device=torch.device("cpu"))
     cost = cost_models(model.config)
     looked_at, calibrated = answers[: options.answers], answers[options.answers :]
-    sources = [_tables_of(name, texts, model, tokenizer, cost) for name, texts in (("own answers", looked_at), (stretches[0].source, stretches))]
+    sources = [_tables_of(name, texts, model, tokenizer, cost) for name, texts in (("own answers", looked_at), ("prose", stretches))]
     first_layer = max(1, model.config.num_layers // 3)
     points = point_rows(read_layers(model, calibrated, _progress("operating points"), first_layer=first_layer, with_attention=False), cost, options.seed)
     settings = {
@@ -99,7 +100,7 @@ def source_tables(name: str, num_texts: int, readings: Readings, tokenizer: Toke
     )
 
 
-def _tables_of(name: str, texts: Sequence[Text], model: CausalLM, tokenizer: Tokenizer, cost: dict[str, CostModel]) -> SourceTables:
+def _tables_of(name: str, texts: Sequence[TextRow], model: CausalLM, tokenizer: Tokenizer, cost: dict[str, CostModel]) -> SourceTables:
     return source_tables(name, len(texts), read_layers(model, texts, _progress(name)), tokenizer, cost)
 
 

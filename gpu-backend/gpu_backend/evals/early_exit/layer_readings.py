@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpu_backend.data.judge_rows import TextRow
 from gpu_backend.decoding.early_exit.gates import GATES, cosine, gate_scores
 from gpu_backend.decoding.reference import whole_text
 from gpu_backend.evals.early_exit.exit_layers import Bools, Floats, Ints
-from gpu_backend.evals.early_exit.texts import Text
 from gpu_backend.models.causal_lm.model import CausalLM, DecoderLayer
 
 Progress = Callable[[int, int], None]
@@ -54,7 +54,7 @@ class Readings:
 
 @torch.inference_mode()
 def read_layers(
-    model: CausalLM, texts: Sequence[Text], progress: Progress = lambda _done, _num: None, *, first_layer: int = 1, with_attention: bool = True
+    model: CausalLM, texts: Sequence[TextRow], progress: Progress = lambda _done, _num: None, *, first_layer: int = 1, with_attention: bool = True
 ) -> Readings:
     """Layers below `first_layer`, and on demand the places after attention, are left unread: most of the time goes to the head.
 
@@ -67,7 +67,7 @@ def read_layers(
         columns.append(_read_text(model, text, first_layer, with_attention))
         progress(number + 1, len(texts))
     joined = {name: torch.cat([column[name] for column in columns], dim=1).numpy() for name in columns[0]}
-    counts = [text.num_positions for text in texts]
+    counts = [text.stop - text.start for text in texts]
     return Readings(
         tokens_LP=joined["tokens"],
         attention_tokens_LP=joined["attention_tokens"],
@@ -76,13 +76,13 @@ def read_layers(
     )
 
 
-def _read_text(model: CausalLM, text: Text, first_layer: int, with_attention: bool) -> dict[str, Tensor]:
+def _read_text(model: CausalLM, text: TextRow, first_layer: int, with_attention: bool) -> dict[str, Tensor]:
     """(L, K) of each reading."""
     batch, cache = whole_text(model, list(text.ids))
-    rows = slice(text.start - 1, len(text.ids) - 1)
-    num_layers = len(model.blocks)
-    found = {name: torch.full((num_layers, text.num_positions), -1.0) for name in GATES}
-    found |= {name: torch.full((num_layers, text.num_positions), -1) for name in ("tokens", "attention_tokens")}
+    rows = slice(text.start - 1, text.stop - 1)
+    num_layers, num_rows = len(model.blocks), text.stop - text.start
+    found = {name: torch.full((num_layers, num_rows), -1.0) for name in GATES}
+    found |= {name: torch.full((num_layers, num_rows), -1) for name in ("tokens", "attention_tokens")}
     x = model.embed(batch.token_ids_N)
     for index, block in enumerate(model.blocks):
         assert isinstance(block, DecoderLayer)

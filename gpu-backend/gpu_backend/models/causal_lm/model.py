@@ -97,6 +97,14 @@ class CausalLM(nn.Module):
         assert isinstance(self.head, PackedLinear)
         return self.head.look_up(token_ids_N)
 
+    def head_rows(self, token_ids_S: Tensor) -> Tensor:
+        """(S,) -> (S, hidden) in float32: the rows of the head that give these tokens' logits, as they are multiplied."""
+        if isinstance(self.head, PackedLinear):
+            return self.head.look_up(token_ids_S)
+        weight = self.head.weight if self.head.weight is not None else self.embedding
+        assert weight is not None and (weight is self.head.weight or self.config.tie_word_embeddings)
+        return weight[token_ids_S].float()
+
     def run_layers(self, x: Tensor, start: int, stop: int, cache: PagedKVCache, batch: ForwardBatch) -> Tensor:
         """Layers start..stop-1 of the residual stream: (N, hidden) -> (N, hidden)."""
         if self.fused is not None:

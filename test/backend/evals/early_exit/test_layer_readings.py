@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from gpu_backend.data.judge_rows import TextRow
 from gpu_backend.decoding.reference import full_logits, whole_text
 from gpu_backend.evals.early_exit.layer_readings import read_layers
-from gpu_backend.evals.early_exit.texts import Text
 from gpu_backend.models.causal_lm.model import DecoderLayer
 from support import tiny_model
 
-TEXTS = [Text((1, 5, 9, 80, 3, 7), 2, "one"), Text((4, 4, 60, 2), 1, "two"), Text((7, 8), 1, "three")]
+TEXTS = [TextRow((1, 5, 9, 80, 3, 7), 2, 6), TextRow((4, 4, 60, 2), 1, 4), TextRow((7, 8), 1, 2)]
 
 
 def test_the_last_layer_is_the_whole_model() -> None:
@@ -54,7 +54,7 @@ def test_a_text_alone_reads_the_same() -> None:
 
 def test_what_a_text_says_later_changes_nothing_before() -> None:
     model = tiny_model()
-    short, longer = read_layers(model, [Text((1, 5, 9), 1, "")]), read_layers(model, [Text((1, 5, 9, 70, 2), 1, "")])
+    short, longer = read_layers(model, [TextRow((1, 5, 9), 1, 3)]), read_layers(model, [TextRow((1, 5, 9, 70, 2), 1, 5)])
     np.testing.assert_array_equal(short.tokens_LP, longer.tokens_LP[:, :2])
     np.testing.assert_allclose(short.scores["entropy"], longer.scores["entropy"][:, :2], atol=1e-6)
 

@@ -14,7 +14,7 @@ from gpu_backend.evals.early_exit.layer_readings import Readings, read_layers
 from gpu_backend.evals.early_exit.layer_tables import OTHER, WORD_REST, WORD_START, kinds_of, layer_rows, oracle_rows
 from gpu_backend.evals.early_exit.operating_points import LEVELS, gate_rows, point_rows
 from gpu_backend.evals.early_exit.report import ExitReport
-from gpu_backend.evals.early_exit.texts import Text, own_answers
+from gpu_backend.train.own_answers import own_answers
 from support import byte_tokenizer, tiny_engine, tiny_model
 
 # A head that costs half a layer, so that leaving early can pay.
@@ -92,9 +92,9 @@ def test_no_point_where_nothing_is_faster_or_nothing_can_be_shown() -> None:
 def test_a_report_of_a_tiny_model_from_its_own_answers() -> None:
     model = tiny_model(num_hidden_layers=4)
     prompts = [(1, 2, 3), (9, 8), (40, 41, 42, 43), (7,)] * 3
-    texts = own_answers(tiny_engine(model, end_token_ids=(96,)), prompts, ["x"] * 12, max_tokens=6, end_id=96)
+    texts = own_answers(tiny_engine(model, end_token_ids=(96,)), prompts, max_tokens=6, end_id=96)
     assert [text.ids[: text.start] for text in texts] == prompts
-    assert all(1 <= text.num_positions <= 6 for text in texts)
+    assert all(1 <= text.stop - text.start <= 6 and text.stop == len(text.ids) for text in texts)
     assert texts[0].ids == texts[4].ids
     readings = read_layers(model, texts)
     # They are greedy answers of the very model that reads them.
@@ -104,7 +104,3 @@ def test_a_report_of_a_tiny_model_from_its_own_answers() -> None:
     report = ExitReport(settings={"seed": 0}, sources=[tables], points=point_rows(readings, cost, seed=0))
     assert json.loads(json.dumps(report.to_json()))["sources"][0]["layers"][-1]["agreement"] == 1.0
     assert report.to_markdown().count("\n| ") > 20
-
-
-def test_texts_know_what_is_looked_at() -> None:
-    assert Text((1, 2, 3, 4), 1, "").num_positions == 3

@@ -23,14 +23,18 @@ from gpu_backend.models.causal_lm.weights import load_causal_lm
 from gpu_backend.tokenizer import Tokenizer
 
 
-def open_engine(base_folder: Path, models_dir: Path, adapter: AdapterContent | None = None) -> Engine:
-    """The base in bfloat16 where the machine computes that natively, and the adapter, which is served by its content's hash."""
+def open_model(base_folder: Path, models_dir: Path) -> CausalLM:
+    """The base in bfloat16 where the machine computes that natively."""
     device = pick_device("auto")
     dtype = pick_dtype("auto", device)
     native = load_native(models_dir / ".native") if can_pack(dtype, device) else None
-    model = load_causal_lm(base_folder, dtype=dtype, device=device, native=native)
+    return load_causal_lm(base_folder, dtype=dtype, device=device, native=native)
+
+
+def open_engine(base_folder: Path, models_dir: Path, adapter: AdapterContent | None = None) -> Engine:
+    """Around that model; the adapter is served by its content's hash."""
     tokenizer, _, end_ids = load_texts(base_folder)
-    return engine_around(model, tokenizer, adapter, EngineConfig(), end_ids)
+    return engine_around(open_model(base_folder, models_dir), tokenizer, adapter, EngineConfig(), end_ids)
 
 
 def engine_around(model: CausalLM, tokenizer: Tokenizer, adapter: AdapterContent | None, config: EngineConfig, end_ids: Iterable[int] = ()) -> Engine:

@@ -1,0 +1,76 @@
+"""Times the parts of a round of drafts on this machine, so that drafts are made only where they pay here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from gpu_backend.decoding.early_exit.draft_length import PassCost, RoundCosts
+from gpu_backend.decoding.early_exit.drafter import Drafter
+from gpu_backend.layers.batch import ForwardBatch
+from gpu_backend.layers.kv_cache import PagedKVCache
+from gpu_backend.models.causal_lm.model import CausalLM
+
+_FEW, _MANY = 1, 8
+ResultT = TypeVar("ResultT")
+_CONTEXT_BLOCKS, _BLOCK_SIZE = 8, 16
+
+
+@torch.inference_mode()
+def measure_round_costs(model: CausalLM, drafter: Drafter, num_rounds: int = 5) -> RoundCosts:
+    """Milliseconds, the best of some rounds: each part on one row and on eight, in the middle of a context of 128 tokens."""
+    cache = model.new_cache(num_blocks=_MANY * _CONTEXT_BLOCKS, block_size=_BLOCK_SIZE)
+    few, many = (_best_times(model, drafter, cache, num_rows, num_rounds) for num_rows in (_FEW, _MANY))
+    lower, draft, upper = (_line(*times) for times in zip(few, many, strict=True))
+    return RoundCosts(lower=lower, draft=draft, upper=upper)
+
+
+def _best_times(model: CausalLM, drafter: Drafter, cache: PagedKVCache, num_rows: int, num_rounds: int) -> list[float]:
+    """Of the lower layers, of the guess, and of the upper layers with the head."""
+    batch = _decoding_batch(num_rows, model.device)
+
+    def run_lower(x_NH: Tensor) -> Tensor:
+        return model.run_layers(x_NH, 0, drafter.exit_layer, cache, batch)
+
+    def run_upper(x_NH: Tensor) -> Tensor:
+        return model.compute_logits(model.run_layers(x_NH, drafter.exit_layer, model.config.num_layers, cache, batch))
+
+    embedded_NH = model.embed(batch.token_ids_N)
+    rounds = []
+    for _ in range(num_rounds):
+        x_NH, lower = _timed(run_lower, embedded_NH)
+        rounds.append((lower, _timed(drafter.draft, x_NH)[1], _timed(run_upper, x_NH)[1]))
+    return [min(times) for times in zip(*rounds, strict=True)]
+
+
+def _decoding_batch(num_rows: int, device: torch.device) -> ForwardBatch:
+    """A token each of so many sequences, halfway through their blocks."""
+    blocks_BM = torch.arange(num_rows * _CONTEXT_BLOCKS, device=device).view(num_rows, _CONTEXT_BLOCKS)
+    position = _CONTEXT_BLOCKS * _BLOCK_SIZE // 2
+    positions_N = torch.full((num_rows,), position, device=device)
+    return ForwardBatch(
+        token_ids_N=torch.zeros(num_rows, dtype=torch.long, device=device),
+        positions_N=positions_N,
+        slots_N=blocks_BM[:, position // _BLOCK_SIZE] * _BLOCK_SIZE + position % _BLOCK_SIZE,
+        num_decodes=num_rows,
+        decode_blocks_BM=blocks_BM,
+        decode_lengths_B=positions_N + 1,
+        spans=(),
+    )
+
+
+def _timed(run: Callable[[Tensor], ResultT], x_NH: Tensor) -> tuple[ResultT, float]:
+    started = time.perf_counter()
+    result = run(x_NH)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return result, 1000 * (time.perf_counter() - started)
+
+
+def _line(few: float, many: float) -> PassCost:
+    per_row = max(0.0, (many - few) / (_MANY - _FEW))
+    return PassCost(max(0.0, few - _FEW * per_row), per_row)

@@ -1,0 +1,84 @@
+"""An exit adapter: a small trained block that turns an inner layer's output into guesses of the next token, over the model's most frequent tokens.
+
+The base stays as it is. Shapes: K rows, H hidden size, F width of the block, S tokens in the shortlist.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+WEIGHTS, CONFIG = "exit_adapter.safetensors", "exit_adapter.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExitAdapterConfig:
+    """`base` names the weights that the adapter was trained on: the revision of the base's row. `acceptance` is the share of its guesses that were right on
+    held-out answers of the base."""
+
+    base: str
+    exit_layer: int
+    hidden_size: int
+    width: int
+    shortlist_size: int
+    rms_norm_eps: float
+    acceptance: float = 0.0
+
+
+class ExitAdapter(nn.Module):
+    """`z = x + down(silu(gate(n)) * up(n))` with `n = norm(x)`; then a norm of its own, and the rows of the base's head that the shortlist names."""
+
+    shortlist_S: Tensor
+
+    def __init__(self, config: ExitAdapterConfig, shortlist_S: Tensor) -> None:
+        super().__init__()
+        if shortlist_S.shape != (config.shortlist_size,):
+            raise ValueError(f"the shortlist has {tuple(shortlist_S.shape)} tokens, its configuration says {config.shortlist_size}")
+        self.config = config
+        self.norm = nn.Parameter(torch.ones(config.hidden_size))
+        self.gate_up = nn.Parameter(torch.empty(2 * config.width, config.hidden_size))
+        self.down = nn.Parameter(torch.zeros(config.hidden_size, config.width))
+        self.out_norm = nn.Parameter(torch.ones(config.hidden_size))
+        self.register_buffer("shortlist_S", shortlist_S.long())
+
+    @classmethod
+    def fresh(cls, config: ExitAdapterConfig, shortlist_S: Tensor, final_norm_H: Tensor, *, seed: int) -> ExitAdapter:
+        """Before training it adds nothing and reads the layer as the model's own final norm and head would."""
+        adapter = cls(config, shortlist_S)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            adapter.gate_up.copy_(torch.randn(adapter.gate_up.shape, generator=generator) * config.hidden_size**-0.5)
+            adapter.out_norm.copy_(final_norm_H)
+        return adapter
+
+    def forward(self, x_KH: Tensor) -> Tensor:
+        """(K, H) in float32: what the head's rows are multiplied with."""
+        size = (self.config.hidden_size,)
+        normed_KH = functional.rms_norm(x_KH.float(), size, self.norm.float(), self.config.rms_norm_eps)
+        gate_KF, up_KF = (normed_KH @ self.gate_up.T).chunk(2, dim=-1)
+        z_KH = x_KH.float() + ((functional.silu(gate_KF) * up_KF) @ self.down.T).float()
+        return functional.rms_norm(z_KH, size, self.out_norm.float(), self.config.rms_norm_eps)
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: value.to(dtype) if value.is_floating_point() else value.to(torch.int32) for name, value in self.state_dict().items()}
+        save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
+        (folder / CONFIG).write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> ExitAdapter:
+        """Raises OSError where a file is missing, ValueError where one is not of this kind."""
+        try:
+            config = ExitAdapterConfig(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+            state = load_file(folder / WEIGHTS)
+            adapter = cls(config, state["shortlist_S"])
+            adapter.load_state_dict({name: value.float() if value.is_floating_point() else value.long() for name, value in state.items()})
+        except (TypeError, KeyError, RuntimeError) as error:
+            raise ValueError(f"{folder} does not hold an exit adapter: {error}") from error
+        return adapter.eval().requires_grad_(False)

@@ -1,0 +1,145 @@
+"""The recipe of the exit adapter that Attune ships: the base answers questions, adapters at several layers learn what it says, the one that pays most stays."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+
+from gpu_backend.config import ModelSpec, load_catalog
+from gpu_backend.data.judge_rows import TextRow
+from gpu_backend.data.splits import Part
+from gpu_backend.decoding.early_exit.draft_length import DraftLengths, expected_speed_up
+from gpu_backend.decoding.early_exit.drafter import AdapterDrafter
+from gpu_backend.engine.local_engine import open_engine, open_model
+from gpu_backend.engine.pass_costs import measure_round_costs
+from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter
+from gpu_backend.models.causal_lm.model import CausalLM
+from gpu_backend.models.causal_lm.texts import load_texts
+from gpu_backend.recipes.judge_row import RecipeError, needed, print_step
+from gpu_backend.train.exit_model import ExitModel, exit_loss, exit_shares, shortlist_of
+from gpu_backend.train.loop import Run, Training, train
+from gpu_backend.train.own_answers import own_answers, prompts_of, read_questions
+
+BASE = "smollm2-135m-instruct"
+DATA = "DIR, the folder of data sets (docs/training.md says what lies where)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExitRecipe:
+    """`exit_layers` are tried side by side. Answers are the base's own, greedy, of at most `max_tokens`."""
+
+    base: str = BASE
+    exit_layers: tuple[int, ...]
+    width: int
+    shortlist_size: int
+    num_answers: int
+    num_held_out: int
+    max_tokens: int
+    training: Training
+
+
+RECIPES: dict[str, ExitRecipe] = {
+    "early_exit_debug": ExitRecipe(
+        exit_layers=(6, 12),
+        width=64,
+        shortlist_size=512,
+        num_answers=32,
+        num_held_out=8,
+        max_tokens=24,
+        training=Training(learning_rate=1e-3, rows_per_step=16, rows_per_microbatch=16, num_epochs=2),
+    ),
+    "early_exit_embedded": ExitRecipe(
+        exit_layers=(6, 8, 10, 12),
+        width=1152,
+        shortlist_size=8192,
+        num_answers=7000,
+        num_held_out=200,
+        max_tokens=128,
+        training=Training(learning_rate=1e-3, rows_per_step=32, rows_per_microbatch=16, num_epochs=3),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """`speed_up` against plain decoding at batch 1, by costs measured on this machine and the held-out acceptance."""
+
+    exit_layer: int
+    acceptance: float
+    num_drafts: int
+    speed_up: float
+
+
+def run_exit_adapter(name: str, options: argparse.Namespace) -> None:
+    """Write the adapter to `out`/exit_adapter, and what became of the other layers to `out`/run.json."""
+    recipe, data, seed = RECIPES[name], needed(options, "data", DATA), options.seed
+    spec = next((spec for spec in load_catalog(options.catalog) if spec.id == recipe.base), None)
+    if spec is None or not spec.folder(options.models_dir).exists():
+        raise RecipeError(f"{recipe.base} is not there: run `npm start` once, it fetches it")
+    started = time.monotonic()
+    learned = _answers(recipe, spec, options, "train", recipe.num_answers, data)
+    held_out = _answers(recipe, spec, options, "validation", recipe.num_held_out, data)
+    base = open_model(spec.folder(options.models_dir), options.models_dir)
+    _, _, end_ids = load_texts(spec.folder(options.models_dir))
+    shortlist_S = shortlist_of(learned, recipe.shortlist_size, end_ids)
+    revision = (spec.sha256 or spec.revision or "")[:12]
+    model = ExitModel.fresh(base, recipe.exit_layers, shortlist_S, width=recipe.width, base_revision=revision, seed=seed)
+    training = replace(recipe.training, seed=seed)
+    train(model, Run(rows=learned, loss_of=exit_loss, training=training, folder=options.out / "training", report=print_step), Accelerator())
+    shares = exit_shares(model, held_out)
+    candidates = [_judge(base, adapter, share) for adapter, share in zip(model.exits, shares, strict=True)]
+    best = max(range(len(candidates)), key=lambda index: candidates[index].speed_up)
+    chosen = model.exits[best]
+    chosen.config = replace(chosen.config, acceptance=round(shares[best], 4))
+    chosen.save(options.out / "exit_adapter")
+    summary = {
+        "recipe": name,
+        "seed": seed,
+        "answers": len(learned),
+        "tokens": sum(row.stop - row.start for row in learned),
+        "held_out_tokens": sum(row.stop - row.start for row in held_out),
+        "candidates": [asdict(candidate) for candidate in candidates],
+        "minutes": round((time.monotonic() - started) / 60, 1),
+    }
+    (options.out / "run.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(summary, indent=2))
+
+
+def _judge(base: CausalLM, adapter: ExitAdapter, share: float) -> Candidate:
+    lengths = DraftLengths(measure_round_costs(base, AdapterDrafter(base, adapter)), prior=share)
+    num_drafts = lengths.choose([share])
+    return Candidate(adapter.config.exit_layer, round(share, 4), num_drafts, round(expected_speed_up(lengths.costs, share, num_drafts), 3))
+
+
+def _answers(recipe: ExitRecipe, spec: ModelSpec, options: argparse.Namespace, part: Part, num: int, data: Path) -> list[TextRow]:
+    """From `out` where an earlier run left them, since they take the longest."""
+    path = options.out / f"answers-{part}.safetensors"
+    if not path.exists():
+        folder = spec.folder(options.models_dir)
+        _, template, end_ids = load_texts(folder)
+        if template is None or not end_ids:
+            raise RecipeError(f"{spec.id} has no chat template or no end token, so it answers no questions")
+        prompts = prompts_of(template, read_questions(data, part, num, options.seed))
+        engine = open_engine(folder, options.models_dir)
+        rows = own_answers(engine, prompts, max_tokens=recipe.max_tokens, end_id=end_ids[0], progress=_tell)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lengths = torch.tensor([[row.start, row.stop] for row in rows])
+        save_file({"ids": torch.tensor([token for row in rows for token in row.ids], dtype=torch.int32), "start_stop": lengths}, path)
+    stored = load_file(path)
+    rows, first = [], 0
+    for start, stop in stored["start_stop"].tolist():
+        rows.append(TextRow(tuple(stored["ids"][first : first + stop].tolist()), start, stop))
+        first += stop
+    return rows
+
+
+def _tell(num_done: int, num: int) -> None:
+    if num_done % 100 == 0 or num_done == num:
+        print(f"answers: {num_done} of {num}", flush=True)

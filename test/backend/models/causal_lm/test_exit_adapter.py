@@ -1,0 +1,109 @@
+"""An exit adapter: what it computes by hand, that a fresh one reads a layer as the model would, and that files come back as they were saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpu_backend.decoding.early_exit.drafter import AdapterDrafter, HeadDrafter
+from gpu_backend.kernels.native import load_native
+from gpu_backend.layers.linear import can_pack
+from gpu_backend.models.causal_lm.exit_adapter import CONFIG, ExitAdapter, ExitAdapterConfig
+from gpu_backend.models.causal_lm.model import CausalLM
+from support import tiny_model
+
+
+def config_of(model: CausalLM, shortlist_size: int, **changes: int) -> ExitAdapterConfig:
+    sizes = {"exit_layer": 1, "width": 32, "hidden_size": model.config.hidden_size, **changes}
+    return ExitAdapterConfig(base="abc", shortlist_size=shortlist_size, rms_norm_eps=1e-5, **sizes)
+
+
+def trained(model: CausalLM, shortlist: list[int], seed: int = 0) -> ExitAdapter:
+    """With random weights everywhere."""
+    adapter = ExitAdapter(config_of(model, len(shortlist)), torch.tensor(shortlist))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(1 + 0.1 * noise if parameter.dim() == 1 else 0.2 * noise)
+    return adapter
+
+
+def test_the_block_by_hand() -> None:
+    # x = (3, 4): norm by sqrt(12.5) -> (0.8485, 1.1314); gate 0.8485, up 1.1314; silu(0.8485) = 0.8485 * 0.7002 = 0.5942; times 1.1314 = 0.6722.
+    adapter = ExitAdapter(ExitAdapterConfig(base="", exit_layer=1, hidden_size=2, width=1, shortlist_size=1, rms_norm_eps=0.0), torch.tensor([0]))
+    with torch.no_grad():
+        adapter.gate_up.copy_(torch.eye(2))
+        adapter.down.copy_(torch.tensor([[1.0], [0.0]]))
+    # z = (3.6722, 4), its root mean square 3.8396.
+    assert adapter(torch.tensor([[3.0, 4.0]]))[0].tolist() == pytest.approx([0.9564, 1.0418], abs=2e-4)
+
+
+def test_a_fresh_one_reads_the_layer_with_the_models_own_norm_and_head() -> None:
+    model = tiny_model(num_hidden_layers=4)
+    shortlist_S = torch.arange(model.config.vocab_size)
+    adapter = ExitAdapter.fresh(config_of(model, len(shortlist_S)), shortlist_S, model.final_norm.weight, seed=0)
+    x_KH = torch.randn(50, model.config.hidden_size, generator=torch.Generator().manual_seed(1))
+    assert AdapterDrafter(model, adapter).draft(x_KH) == HeadDrafter(model, 1).draft(x_KH)
+
+
+def test_guesses_are_the_best_of_the_shortlist() -> None:
+    model = tiny_model(num_hidden_layers=4)
+    adapter = trained(model, [40, 3, 77, 8])
+    x_KH = torch.randn(20, model.config.hidden_size, generator=torch.Generator().manual_seed(1))
+    logits_KS = adapter(x_KH) @ model.head_rows(adapter.shortlist_S).T
+    wanted = [[40, 3, 77, 8][index] for index in logits_KS.argmax(dim=-1).tolist()]
+    assert AdapterDrafter(model, adapter).draft(x_KH) == wanted
+    assert len(set(wanted)) > 1
+
+
+def test_with_the_c_operators_nearly_all_guesses_are_the_same(models_dir: Path) -> None:
+    if not can_pack(torch.bfloat16, torch.device("cpu")):
+        pytest.skip("this processor lacks the instructions")
+    sizes = {"hidden_size": 64, "head_dim": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96, "num_hidden_layers": 4}
+    plain, fast = tiny_model(**sizes), tiny_model(dtype=torch.bfloat16, native=load_native(models_dir / ".native"), **sizes)
+    adapter = trained(plain, list(range(0, 97, 2)))
+    x_KH = torch.randn(200, 64, generator=torch.Generator().manual_seed(1))
+    pairs = zip(AdapterDrafter(plain, adapter).draft(x_KH), AdapterDrafter(fast, adapter).draft(x_KH), strict=True)
+    # Eight bits for weights, and a base in bfloat16: only close calls may differ.
+    assert sum(a == b for a, b in pairs) >= 185
+
+
+def test_files_come_back(tmp_path: Path) -> None:
+    adapter = trained(tiny_model(), [5, 6, 7])
+    adapter.save(tmp_path, torch.float32)
+    loaded = ExitAdapter.load(tmp_path)
+    assert loaded.config == adapter.config and loaded.shortlist_S.tolist() == [5, 6, 7]
+    x_KH = torch.randn(4, 32)
+    assert torch.equal(loaded(x_KH), adapter(x_KH))
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_what_is_no_exit_adapter_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=CONFIG):
+        ExitAdapter.load(tmp_path)
+    adapter = trained(tiny_model(), [5, 6, 7])
+    adapter.save(tmp_path)
+    (tmp_path / CONFIG).write_text('{"base": "x"}')
+    with pytest.raises(ValueError, match="does not hold an exit adapter"):
+        ExitAdapter.load(tmp_path)
+    with pytest.raises(ValueError, match=r"has \(3,\) tokens, its configuration says 2"):
+        ExitAdapter(config_of(tiny_model(), 2), torch.tensor([1, 2, 3]))
+
+
+@pytest.mark.parametrize("changes", [{"exit_layer": 3}, {"exit_layer": 0}, {"hidden_size": 64}])
+def test_an_adapter_of_another_shape_drafts_nothing(changes: dict[str, int]) -> None:
+    model = tiny_model()
+    adapter = ExitAdapter(config_of(model, 1, **changes), torch.tensor([1]))
+    with pytest.raises(ValueError, match="which this model does not have"):
+        AdapterDrafter(model, adapter)
+
+
+def test_head_rows_are_what_logits_are_made_of() -> None:
+    for tied in (True, False):
+        model = tiny_model(tie_word_embeddings=tied)
+        x_KH = torch.randn(3, model.config.hidden_size)
+        rows_SH = model.head_rows(torch.tensor([4, 9]))
+        assert torch.allclose(model.final_norm(x_KH) @ rows_SH.T, model.compute_logits(x_KH)[:, [4, 9]], atol=1e-5)
