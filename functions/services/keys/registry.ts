@@ -5,7 +5,7 @@ import type { Page, PageQuery } from '../keyset';
 
 type Row = typeof apiKeys.$inferSelect;
 
-export type KeyRecord = Omit<Row, 'lookup' | 'hash' | 'previousLookup' | 'previousHash'>;
+export type KeyRecord = Omit<Row, 'lookup' | 'hash' | 'previousLookup' | 'previousHash' | 'priority'>;
 
 type Settable =
   | 'name'

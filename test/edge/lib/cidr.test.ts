@@ -73,7 +73,7 @@ describe('a list of addresses and blocks', () => {
     '1.2.3.4::',
     '::1.2.3.4:5',
     '[::1]',
-    '1'.repeat(10_000),
+    '1'.repeat(200),
   ])('%j is no address', (text) => expect(parseAddress(text)).toBeUndefined());
 
   it.each([
@@ -113,6 +113,10 @@ describe('a list of addresses and blocks', () => {
   });
 
   it('reads an IPv4 address and its mapped form alike', () => {
-    fc.assert(fc.property(v4, (text) => expect(parseAddress(`::ffff:${text}`)).toBe(parseAddress(text))));
+    fc.assert(
+      fc.property(v4, (text) => {
+        expect(parseAddress(`::ffff:${text}`)).toBe(parseAddress(text));
+      }),
+    );
   });
 });

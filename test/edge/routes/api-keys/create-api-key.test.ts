@@ -127,7 +127,7 @@ describe('400', () => {
     [{ tokens_per_minute: 1.5 }, 'invalid_type', 'tokens_per_minute'],
     [{ concurrency: 10_001 }, 'invalid_value', 'concurrency'],
     [{ concurrency: null }, 'invalid_type', 'concurrency'],
-    [{ budget: { limit_micros: 1 } }, 'missing_required_parameter', 'budget.window'],
+    [{ budget: { limit_micros: 1 } }, 'invalid_value', 'budget.window'],
     [
       { budget: { limit_micros: -1, window: 'day', enforcement: 'hard' } },
       'invalid_value',

@@ -84,7 +84,7 @@ describe('200', () => {
       const response = await call(`${PATH}${query}`, { key: admin.key });
       expect(response.headers.get('content-type')).toBe('application/x-ndjson');
       expect(response.headers.get('x-request-id')).toMatch(/^req_/);
-      const text = await response.text();
+      const text = new TextDecoder().decode(await response.arrayBuffer());
       if (text === '') break;
       expect(text.endsWith('\n')).toBe(true);
       lines.push(
