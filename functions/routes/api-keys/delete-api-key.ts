@@ -38,7 +38,8 @@ export function registerDeleteApiKey(app: App): void {
         param: 'id',
       });
     }
-    await keyRegistry.remove(actorOf(c), record);
+    const isRemoved = await keyRegistry.remove(actorOf(c), record);
+    if (!isRemoved) throw notFound('API key');
     return c.json({ object: 'api_key.deleted' as const, id: record.id, deleted: true as const }, 200);
   });
 }

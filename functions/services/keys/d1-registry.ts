@@ -3,7 +3,7 @@ import { and, eq, sql } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/d1';
 import { apiKeys, projects } from '../../../db/schema';
 import { newId } from '../../lib/id';
-import { auditEntry, type Actor } from '../audit-log';
+import { auditEntry, auditEntryIfThere, type Actor } from '../audit-log';
 import { keysetOf, toPage, type Page, type PageQuery } from '../keyset';
 import { hashKey, lastFourOf, newSecret } from './format';
 import type { KeyIdentity, KeyRecord, KeyRegistry, KeySettings, KeyWithSecret, NewKey } from './registry';
@@ -86,9 +86,9 @@ export class D1KeyRegistry implements KeyRegistry {
     changedFields: readonly string[],
   ): Promise<KeyRecord | undefined> {
     const act = { action: 'api_key.updated', projectId, resourceId: id, changedFields } as const;
-    const [[record]] = await this.#db.batch([
+    const [, [record]] = await this.#db.batch([
+      auditEntryIfThere(this.#db, actor, act, apiKeys),
       this.#db.update(apiKeys).set(settings).where(eq(apiKeys.id, id)).returning(VISIBLE),
-      auditEntry(this.#db, actor, act),
     ]);
     return record;
   }
@@ -114,22 +114,25 @@ export class D1KeyRegistry implements KeyRegistry {
             previousHash: sql`${apiKeys.hash}`,
             previousExpiresAtMs: Date.now() + overlapMs,
           };
-    const [[record]] = await this.#db.batch([
+    const act = { action: 'api_key.rotated', projectId, resourceId: id } as const;
+    const [, [record]] = await this.#db.batch([
+      auditEntryIfThere(this.#db, actor, act, apiKeys),
       this.#db
         .update(apiKeys)
         .set({ ...stored, ...previous })
         .where(eq(apiKeys.id, id))
         .returning(VISIBLE),
-      auditEntry(this.#db, actor, { action: 'api_key.rotated', projectId, resourceId: id }),
     ]);
     return record === undefined ? undefined : { record, secret };
   }
 
-  async remove(actor: Actor, { id, projectId }: KeyIdentity): Promise<void> {
-    await this.#db.batch([
-      this.#db.delete(apiKeys).where(eq(apiKeys.id, id)),
-      auditEntry(this.#db, actor, { action: 'api_key.deleted', projectId, resourceId: id }),
+  async remove(actor: Actor, { id, projectId }: KeyIdentity): Promise<boolean> {
+    const act = { action: 'api_key.deleted', projectId, resourceId: id } as const;
+    const [, removed] = await this.#db.batch([
+      auditEntryIfThere(this.#db, actor, act, apiKeys),
+      this.#db.delete(apiKeys).where(eq(apiKeys.id, id)).returning({ id: apiKeys.id }),
     ]);
+    return removed.length > 0;
   }
 
   async #stored(secret: string) {

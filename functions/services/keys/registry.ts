@@ -58,5 +58,6 @@ export interface KeyRegistry {
   ): Promise<KeyRecord | undefined>;
   /** A new secret; the one before stays good for a while, and any earlier one ends now. */
   rotate(actor: Actor, key: KeyIdentity, overlapMs: number): Promise<KeyWithSecret | undefined>;
-  remove(actor: Actor, key: KeyIdentity): Promise<void>;
+  /** False when somebody else was faster. */
+  remove(actor: Actor, key: KeyIdentity): Promise<boolean>;
 }

@@ -3,7 +3,7 @@ import { and, eq } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/d1';
 import { projects } from '../../../db/schema';
 import { newId } from '../../lib/id';
-import { auditEntry, type Actor } from '../audit-log';
+import { auditEntry, auditEntryIfThere, type Actor } from '../audit-log';
 import { keysetOf, toPage, type Page, type PageQuery } from '../keyset';
 import type { LedgerService } from '../ledger';
 import { eraseProject } from './erasure';
@@ -60,9 +60,9 @@ export class D1ProjectRegistry implements ProjectRegistry {
       resourceId: id,
       changedFields: ['name'],
     } as const;
-    const [[project]] = await this.#db.batch([
+    const [, [project]] = await this.#db.batch([
+      auditEntryIfThere(this.#db, actor, act, projects),
       this.#db.update(projects).set({ name }).where(eq(projects.id, id)).returning(),
-      auditEntry(this.#db, actor, act),
     ]);
     return project;
   }

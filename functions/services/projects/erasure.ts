@@ -2,7 +2,7 @@
 import { and, eq, isNull } from 'drizzle-orm';
 import type { DrizzleD1Database } from 'drizzle-orm/d1';
 import { apiKeys, projects, usageDays } from '../../../db/schema';
-import { auditEntry, type Actor } from '../audit-log';
+import { auditEntryIfThere, type Actor } from '../audit-log';
 import type { LedgerService } from '../ledger';
 
 /** The folders of the store that have one folder for each project. */
@@ -29,9 +29,10 @@ export async function eraseProject(stores: Stores, actor: Actor, id: string): Pr
   const keyIds = await keyIdsOf(db, id);
   await eraseStores(stores, id, keyIds);
   // What refers to the project goes with its row.
+  const act = { action: 'project.deleted', projectId: id, resourceId: id } as const;
   await db.batch([
+    auditEntryIfThere(db, actor, act, projects),
     db.delete(projects).where(eq(projects.id, id)),
-    auditEntry(db, actor, { action: 'project.deleted', projectId: id, resourceId: id }),
   ]);
   // Once more, for what requests that were running have left meanwhile.
   await eraseStores(stores, id, keyIds);

@@ -170,6 +170,15 @@ describe('DELETE /v1/api_keys/{id}', () => {
     expect((await auditOf(id)).map(({ action }) => action)).toEqual(['api_key.created', 'api_key.deleted']);
   });
 
+  it('happens once and is written down once, also when it is asked for twice at once', async () => {
+    const admin = await makeAdmin();
+    const { id } = await createKey(admin);
+    const requests = [1, 2, 3].map(() => send(admin, id, { method: 'DELETE' }));
+    const statuses = (await Promise.all(requests)).map(({ status }) => status);
+    expect(statuses.toSorted((a, b) => a - b)).toEqual([200, 404, 404]);
+    expect((await auditOf(id)).map(({ action }) => action)).toEqual(['api_key.created', 'api_key.deleted']);
+  });
+
   it('is 409 for the key that asks', async () => {
     const admin = await makeAdmin();
     const response = await send(admin, admin.id, { method: 'DELETE' });

@@ -99,6 +99,13 @@ describe('200', () => {
     expect(await ledgerText(doomed.id)).not.toContain('ann');
   });
 
+  it('is written down once, also when it is asked for twice at once', async () => {
+    const [root, doomed] = [await makeRoot(), await makeAdmin()];
+    const answers = await Promise.all([1, 2].map(() => remove(root, doomed.projectId)));
+    expect(answers.map(({ status }) => status)).toContain(200);
+    expect(await auditOf(doomed.projectId)).toHaveLength(1);
+  });
+
   it('goes on where a failed call has stopped, and the keys end with the first', async () => {
     const [root, doomed] = [await makeRoot(), await makeAdmin()];
     await use(doomed.key);
