@@ -9,9 +9,10 @@ import { limitBody, readJsonBody } from './middleware/body';
 import { idempotency } from './middleware/idempotency';
 import { limitHeaders } from './middleware/limit-headers';
 import { meter, type Estimate } from './middleware/meter';
+import { restrictions } from './middleware/restrictions';
 
 interface ApiRouteConfig {
-  method: 'get' | 'post' | 'delete';
+  method: 'get' | 'post' | 'patch' | 'delete';
   path: string;
   operationId: string;
   tags: [string];
@@ -56,6 +57,7 @@ const LIMIT_ERRORS: ErrorCode[] = [
   'rate_limit_exceeded',
   'concurrency_limit_exceeded',
   'key_spend_limit_exceeded',
+  'model_not_allowed',
 ];
 
 /** Goes with every POST; middleware/idempotency.ts reads it. */
@@ -81,6 +83,8 @@ const IDEMPOTENCY_ERRORS: ErrorCode[] = [
   'idempotency_key_conflict',
   'idempotency_request_in_progress',
   'idempotency_replay_unavailable',
+  // A repeat is one of the minute's requests.
+  'rate_limit_exceeded',
 ];
 
 /** Goes with every operation that can miss a deadline; backend-call.ts reads it. */
@@ -124,7 +128,7 @@ export function createApiRoute<R extends ApiRouteConfig>(config: R) {
   }
   if (access !== 'public') {
     middleware.push(requireKey(access));
-    codes.add('invalid_api_key');
+    codes.add('invalid_api_key').add('ip_address_not_allowed');
     if (access !== 'any_key') codes.add('insufficient_scope');
   }
   const isMetered = metering !== 'free';
@@ -133,6 +137,7 @@ export function createApiRoute<R extends ApiRouteConfig>(config: R) {
     for (const code of LIMIT_ERRORS) codes.add(code);
   }
   if (maxBodyBytes !== undefined) middleware.push(readJsonBody(maxBodyBytes));
+  if (isMetered) middleware.push(restrictions());
   const isRepeatable = route.method === 'post' && access !== 'public';
   if (isRepeatable) {
     middleware.push(idempotency());

@@ -6,6 +6,13 @@ import { requestId } from './middleware/request-id';
 import { services } from './middleware/services';
 import { timing } from './middleware/timing';
 import { onError } from './on-error';
+import { registerCreateApiKey } from './routes/api-keys/create-api-key';
+import { registerDeleteApiKey } from './routes/api-keys/delete-api-key';
+import { registerListApiKeys } from './routes/api-keys/list-api-keys';
+import { registerReadApiKey } from './routes/api-keys/read-api-key';
+import { registerRotateApiKey } from './routes/api-keys/rotate-api-key';
+import { registerUpdateApiKey } from './routes/api-keys/update-api-key';
+import { registerListAuditLogs } from './routes/audit-logs/list-audit-logs';
 import { registerCreateChatCompletion } from './routes/chat-completions/create-chat-completion';
 import { registerDeleteChatCompletion } from './routes/chat-completions/delete-chat-completion';
 import { registerReadChatCompletion } from './routes/chat-completions/read-chat-completion';
@@ -18,6 +25,11 @@ import { registerReadReadiness } from './routes/health/read-readiness';
 import { registerReadLimits } from './routes/limits/read-limits';
 import { registerListModels } from './routes/models/list-models';
 import { registerReadModel } from './routes/models/read-model';
+import { registerCreateProject } from './routes/projects/create-project';
+import { registerDeleteProject } from './routes/projects/delete-project';
+import { registerListProjects } from './routes/projects/list-projects';
+import { registerReadProject } from './routes/projects/read-project';
+import { registerUpdateProject } from './routes/projects/update-project';
 import { registerRerankDocuments } from './routes/rerank/rerank-documents';
 import { registerCompareResponses } from './routes/rewards/compare-responses';
 import { registerRankResponses } from './routes/rewards/rank-responses';
@@ -68,6 +80,21 @@ export function createApp(overrides: Partial<Services> = {}): App {
   registerReadLimits(app);
   // usage
   registerReadUsage(app);
+  // projects
+  registerCreateProject(app);
+  registerListProjects(app);
+  registerReadProject(app);
+  registerUpdateProject(app);
+  registerDeleteProject(app);
+  // API keys
+  registerCreateApiKey(app);
+  registerListApiKeys(app);
+  registerReadApiKey(app);
+  registerUpdateApiKey(app);
+  registerRotateApiKey(app);
+  registerDeleteApiKey(app);
+  // audit logs
+  registerListAuditLogs(app);
   // docs
   registerReadOpenapi(app);
   registerReadDocs(app);

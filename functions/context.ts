@@ -1,17 +1,22 @@
 // What travels with a request: the types of the context's variables and of the services.
 import type { OpenAPIHono } from '@hono/zod-openapi';
+import type { AuditLog } from './services/audit-log';
 import type { Backend } from './services/backend';
 import type { ChatCompletionStore } from './services/chat-completions';
 import type { IdempotencyStore } from './services/idempotency';
-import type { ApiKey, KeyStore } from './services/keys';
+import type { ApiKey, KeyRegistry, KeyStore } from './services/keys';
 import type { LedgerService, LimitState, Metering } from './services/ledger';
 import type { ModelCatalog } from './services/models';
+import type { ProjectRegistry } from './services/projects';
 import type { UsageStore } from './services/usage';
 
 /** Everything a handler may call; made once per isolate, replaced in tests by createApp's overrides. */
 export interface Services {
   backend: Backend;
   keys: KeyStore;
+  keyRegistry: KeyRegistry;
+  projects: ProjectRegistry;
+  auditLog: AuditLog;
   ledger: LedgerService;
   idempotency: IdempotencyStore;
   usage: UsageStore;

@@ -22,6 +22,12 @@ const missing = (meaning: string): ErrorRule => ({
   retry: false,
   meaning,
 });
+const forbidden = (meaning: string): ErrorRule => ({
+  status: 403,
+  type: 'permission_error',
+  retry: false,
+  meaning,
+});
 const server = (status: 500 | 502 | 504, retry: boolean, meaning: string): ErrorRule => ({
   status,
   type: 'server_error',
@@ -57,12 +63,14 @@ export const ERRORS = {
     retry: false,
     meaning: 'The API key is missing, unknown, expired or disabled.',
   },
-  insufficient_scope: {
-    status: 403,
-    type: 'permission_error',
-    retry: false,
-    meaning: 'The API key is valid but lacks the scope that the message names.',
-  },
+  insufficient_scope: forbidden('The API key is valid but lacks the scope that the message names.'),
+  permission_denied: forbidden(
+    'The API key has the scope but may not do this, for example grant a scope that it lacks; the message says what.',
+  ),
+  model_not_allowed: forbidden('The API key may not use this model; the message names the parameter.'),
+  ip_address_not_allowed: forbidden(
+    'The API key may not be used from the address that the request came from.',
+  ),
   model_not_found: missing('There is no model of this name; GET /v1/models lists them.'),
   not_found: missing('There is no such object in the project of this API key.'),
   unknown_url: missing('There is no such path in this API.'),
@@ -85,6 +93,13 @@ export const ERRORS = {
     retry: false,
     meaning:
       'A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.',
+  },
+  conflict: {
+    status: 409,
+    type: 'conflict_error',
+    retry: false,
+    meaning:
+      'The request would take away what it stands on, for example its own API key; the message says what.',
   },
   request_too_large: invalid(413, 'The body is larger than the limit that the message names.'),
   unsupported_media_type: invalid(415, 'The body must be sent as application/json.'),

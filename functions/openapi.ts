@@ -17,6 +17,7 @@ const TAGS = [
   { name: 'Tokens', description: 'What a text costs.' },
   { name: 'Limits', description: 'What a key may use, and what is left of it.' },
   { name: 'Usage', description: 'What a project has used.' },
+  { name: 'Administration', description: 'Projects, API keys, and what admins did.' },
   { name: 'Health', description: 'Is the service up?' },
   { name: 'Docs', description: 'This specification and its pages.' },
 ];

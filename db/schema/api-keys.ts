@@ -36,9 +36,20 @@ export const apiKeys = sqliteTable(
     isBudgetHard: integer('is_budget_hard', { mode: 'boolean' }).notNull().default(true),
     /** Nothing that the key's requests say or are answered is kept. */
     zeroDataRetention: integer('zero_data_retention', { mode: 'boolean' }).notNull().default(false),
+    /** Models that the key may name; null for all. */
+    allowedModels: text('allowed_models', { mode: 'json' }).$type<string[]>(),
+    /** Addresses and CIDR blocks that the key may be used from; null for everywhere. */
+    ipAllowList: text('ip_allow_list', { mode: 'json' }).$type<string[]>(),
+    /** Metered requests must name their `user`. */
+    isEndUserRequired: integer('is_end_user_required', { mode: 'boolean' }).notNull().default(false),
+    /** The secret before the last rotation, like `lookup` and `hash`, and until when it is good. */
+    previousLookup: text('previous_lookup'),
+    previousHash: text('previous_hash'),
+    previousExpiresAtMs: integer('previous_expires_at_ms'),
   },
   (table) => [
     index('api_keys_lookup_idx').on(table.lookup),
+    index('api_keys_previous_lookup_idx').on(table.previousLookup),
     index('api_keys_project_idx').on(table.projectId),
   ],
 );

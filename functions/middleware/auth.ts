@@ -1,8 +1,9 @@
-// Step 2 of a request: finds the API key, by its keyed hash, and checks its scope.
+// Step 2 of a request: finds the API key, by its keyed hash, and checks where it is used from and its scope.
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { AppEnv } from '../context';
 import { ApiError } from '../errors';
+import { isInAny } from '../lib/cidr';
 import type { Scope } from '../services/keys';
 import { timed } from './timing';
 
@@ -18,6 +19,12 @@ export const requireKey = (access: Exclude<Access, 'public'>) =>
       const message =
         "Incorrect API key provided. Send a valid key as 'Authorization: Bearer KEY' or in 'x-api-key'.";
       throw new ApiError('invalid_api_key', message, { headers: { 'www-authenticate': 'Bearer' } });
+    }
+    // Cloudflare sets this header and takes away what a caller wrote into it.
+    const address = c.req.header('cf-connecting-ip') ?? '';
+    if (key.ipAllowList !== null && !isInAny(address, key.ipAllowList)) {
+      const message = 'This API key may not be used from the address that the request came from.';
+      throw new ApiError('ip_address_not_allowed', message);
     }
     if (access !== 'any_key' && !key.scopes.includes(access)) {
       const message = `This API key lacks the scope '${access}', which the operation needs.`;

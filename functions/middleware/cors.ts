@@ -23,7 +23,7 @@ const EXPOSED = [
   'x-data-retention',
 ].join(', ');
 
-const METHODS = 'GET, HEAD, POST, DELETE, OPTIONS';
+const METHODS = 'GET, HEAD, POST, PATCH, DELETE, OPTIONS';
 const MAX_AGE_SECONDS = '86400';
 
 export const cors = () =>

@@ -47,8 +47,10 @@ export const idempotency = () =>
       await written;
       return undefined;
     }
-    setRetention(c, key.zeroDataRetention ? 'none' : '24h');
-    const maxBytes = key.zeroDataRetention ? 0 : MAX_KEPT_BYTES;
+    // The handler says so where the answer has a secret in it.
+    const keepsNothing = key.zeroDataRetention || c.res.headers.get('x-data-retention') === 'none';
+    setRetention(c, keepsNothing ? 'none' : '24h');
+    const maxBytes = keepsNothing ? 0 : MAX_KEPT_BYTES;
     // Without what is added on the way out: a repeat gets its own request id and limits.
     const head = { status: c.res.status, headers: Object.fromEntries(c.res.headers) };
     const onEnd = ({ isComplete, body }: Recording) => ended.resolve(isComplete ? { head, body } : null);

@@ -2,12 +2,14 @@
 import { createMiddleware } from 'hono/factory';
 import type { AppEnv, Services } from '../context';
 import { type Env, parseEnv } from '../env';
+import { D1AuditLog } from '../services/audit-log';
 import { HttpBackend } from '../services/backend';
 import { D1R2ChatCompletionStore } from '../services/chat-completions';
 import { LedgerIdempotencyStore } from '../services/idempotency';
-import { D1KeyStore } from '../services/keys';
+import { D1KeyRegistry, D1KeyStore } from '../services/keys';
 import { DurableObjectLedger } from '../services/ledger';
 import { CachedModelCatalog } from '../services/models';
+import { D1ProjectRegistry } from '../services/projects';
 import { D1UsageStore } from '../services/usage';
 
 const KEEP_ALIVE_MS = 15_000;
@@ -26,9 +28,12 @@ export const services = (overrides: Partial<Services>) => {
 
 function createServices(env: Env, overrides: Partial<Services>): Services {
   const backend = overrides.backend ?? new HttpBackend({ url: env.BACKEND_URL, secret: env.BACKEND_SECRET });
+  const ledger = overrides.ledger ?? new DurableObjectLedger(env.LEDGER);
   return {
     keys: new D1KeyStore(env.DB, env.KEY_PEPPER),
-    ledger: new DurableObjectLedger(env.LEDGER),
+    keyRegistry: new D1KeyRegistry(env.DB, env.KEY_PEPPER),
+    projects: new D1ProjectRegistry(env.DB, env.STORE, ledger),
+    auditLog: new D1AuditLog(env.DB),
     idempotency: new LedgerIdempotencyStore(env.LEDGER, env.STORE),
     usage: new D1UsageStore(env.DB),
     models: new CachedModelCatalog(backend),
@@ -37,5 +42,6 @@ function createServices(env: Env, overrides: Partial<Services>): Services {
     probeMs: env.STREAM_PROBE_MS === 0 ? Infinity : env.STREAM_PROBE_MS,
     ...overrides,
     backend,
+    ledger,
   };
 }

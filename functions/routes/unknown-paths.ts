@@ -23,6 +23,7 @@ const INSTEAD: [prefix: string, advice: string][] = [
   ['/v1/batches', 'There are no batches here; send requests with POST /v1/chat/completions.'],
   ['/v1/fine_tuning', 'There is no fine-tuning here; GET /v1/models lists what can be called.'],
   ['/v1/evals', 'There are no evals here; GET /v1/models lists what can be called.'],
+  ['/v1/organization', 'Use /v1/projects, /v1/api_keys, /v1/audit_logs and /v1/usage instead.'],
   ['/chat/completions', 'Paths start with /v1: set the base URL to one that ends in /v1.'],
   ['/models', 'Paths start with /v1: set the base URL to one that ends in /v1.'],
 ];

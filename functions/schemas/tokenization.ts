@@ -7,6 +7,7 @@ export const CreateTokenizationSchema = z
     model: z.string().min(1).max(256),
     text: z.string().nullish(),
     messages: ChatMessagesSchema.nullish(),
+    user: z.string().max(128).nullish().openapi({ description: 'Your end user, for the usage.' }),
   })
   .superRefine((body, context) => {
     const given = [body.text, body.messages].filter((value) => value !== undefined && value !== null);

@@ -48,12 +48,13 @@ export async function seedDevKey(home, { baseUrl, keyPepper }) {
 }
 
 /**
+ * One command of wrangler on the instance's database.
  * @param {string} what
  * @param {string[]} args
  * @param {string} log
  * @param {import('./paths.mjs').Home} home
  */
-async function d1(what, [verb, ...rest], log, home) {
+export async function d1(what, [verb, ...rest], log, home) {
   const call = wrangler(['d1', verb, ...rest, '--local', '--persist-to', home.state], home);
   await runTool(what, call.command, call.args, { env: call.env, log: path.join(home.logs, log) });
 }

@@ -81,7 +81,8 @@ function insert(table, row) {
   );
 }
 
-function literal(value) {
+/** A value as SQL. */
+export function literal(value) {
   if (value === null) return 'NULL';
   return typeof value === 'number' ? String(value) : `'${value.replaceAll("'", "''")}'`;
 }

@@ -128,3 +128,33 @@ describe.each(['/v1/chat/completions', '/v1/tokenize'])('%s', (path) => {
     );
   });
 });
+
+const SETTINGS =
+  'name scopes project_id environment allowed_models requests_per_minute tokens_per_minute concurrency budget ' +
+  'expires_at ip_allow_list end_user_required zero_data_retention disabled __proto__ constructor toString';
+
+describe('/v1/api_keys', () => {
+  const changes = fc.dictionary(fc.constantFrom('', ...SETTINGS.split(' ')), json, { noNullPrototype: true });
+
+  it('answers a valid request with any values changed', async () => {
+    const key = await makeKey();
+    await fc.assert(
+      fc.asyncProperty(changes, (values) =>
+        check('/v1/api_keys', key, { name: 'n', scopes: ['chat:write'], ...values }),
+      ),
+      { numRuns: 100 },
+    );
+  });
+
+  it('answers any query', async () => {
+    const key = await makeKey();
+    const names = fc.constantFrom('limit', 'order', 'after', 'before', 'project_id', 'format', 'start_time');
+    await fc.assert(
+      fc.asyncProperty(fc.dictionary(names, fc.string()), async (query) => {
+        const response = await call(`/v1/audit_logs?${new URLSearchParams(query).toString()}`, { key });
+        expect(response.status).toBeLessThan(500);
+      }),
+      { numRuns: 60 },
+    );
+  });
+});

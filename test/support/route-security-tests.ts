@@ -10,10 +10,13 @@ interface SecuredOperation {
   body?: unknown;
   /** Undefined when any valid key will do. */
   scope?: string;
+  /** Of the good key; a new one when absent. */
+  projectId?: string;
 }
 
 /** 401 without a key, the same 401 for every bad key, 403 without the scope, never anything else. */
-export function testRouteSecurity({ operationId, method, path, body, scope }: SecuredOperation): void {
+export function testRouteSecurity(operation: SecuredOperation): void {
+  const { operationId, method, path, body, scope, projectId } = operation;
   const send = (headers: Record<string, string>) =>
     call(path, { method, headers, ...(body === undefined ? {} : { body }) });
 
@@ -72,7 +75,7 @@ export function testRouteSecurity({ operationId, method, path, body, scope }: Se
     );
 
     it('accepts x-api-key and any case of Bearer', async () => {
-      const key = await makeKey();
+      const key = await makeKey(projectId === undefined ? {} : { projectId });
       for (const headers of [{ 'x-api-key': key }, { authorization: `bEARER ${key}` }]) {
         expect([200, 404]).toContain((await send(headers)).status);
       }

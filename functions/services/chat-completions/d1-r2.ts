@@ -19,14 +19,20 @@ export class D1R2ChatCompletionStore implements ChatCompletionStore {
     const body = new TextEncoder().encode(JSON.stringify(completion));
     // The body first: a row without a body would be an answer that cannot be read.
     await this.#bucket.put(objectKey, body, { httpMetadata: { contentType: 'application/json' } });
-    await this.#db.insert(chatCompletions).values({
-      id: completion.id,
-      projectId,
-      model: completion.model,
-      objectKey,
-      sizeBytes: body.byteLength,
-      createdAtMs: completion.created * 1000,
-    });
+    try {
+      await this.#db.insert(chatCompletions).values({
+        id: completion.id,
+        projectId,
+        model: completion.model,
+        objectKey,
+        sizeBytes: body.byteLength,
+        createdAtMs: completion.created * 1000,
+      });
+    } catch (error) {
+      // The project may have been deleted meanwhile, and nobody would ever find the body.
+      await this.#bucket.delete(objectKey);
+      throw error;
+    }
   }
 
   async read(projectId: string, id: string): Promise<ChatCompletion | undefined> {

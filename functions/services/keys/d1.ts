@@ -1,5 +1,5 @@
 // Verifies API keys against D1: one hash, one indexed read, no write.
-import { eq } from 'drizzle-orm';
+import { eq, or } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/d1';
 import { apiKeys } from '../../../db/schema';
 import { equalInConstantTime } from '../../lib/hash';
@@ -23,10 +23,14 @@ export class D1KeyStore implements KeyStore {
   async verify(secret: string): Promise<ApiKey | undefined> {
     if (!hasKeyForm(secret)) return undefined;
     const { hash, lookup } = await hashKey(this.#pepper, secret);
-    const rows = await this.#db.select().from(apiKeys).where(eq(apiKeys.lookup, lookup));
-    const row = rows.find((candidate) => equalInConstantTime(candidate.hash, hash));
+    const rows = await this.#db
+      .select()
+      .from(apiKeys)
+      .where(or(eq(apiKeys.lookup, lookup), eq(apiKeys.previousLookup, lookup)));
+    const nowMs = Date.now();
+    const row = rows.find((candidate) => hasSecret(candidate, hash, nowMs));
     if (row === undefined || row.disabledAtMs !== null) return undefined;
-    if (row.expiresAtMs !== null && row.expiresAtMs <= Date.now()) return undefined;
+    if (row.expiresAtMs !== null && row.expiresAtMs <= nowMs) return undefined;
     return {
       id: row.id,
       projectId: row.projectId,
@@ -36,12 +40,24 @@ export class D1KeyStore implements KeyStore {
       priority: Math.max(-MAX_PRIORITY, Math.min(MAX_PRIORITY, Math.round(row.priority))),
       limits: limitsOf(row),
       zeroDataRetention: row.zeroDataRetention,
+      allowedModels: row.allowedModels,
+      ipAllowList: row.ipAllowList,
+      isEndUserRequired: row.isEndUserRequired,
     };
   }
 }
 
+type Row = typeof apiKeys.$inferSelect;
+
+/** The secret of now, or the one before the last rotation in its time. Both are compared, whichever it is. */
+function hasSecret(row: Row, hash: string, nowMs: number): boolean {
+  const isCurrent = equalInConstantTime(row.hash, hash);
+  const isPrevious = equalInConstantTime(row.previousHash ?? '', hash);
+  return isCurrent || (isPrevious && row.previousExpiresAtMs !== null && row.previousExpiresAtMs > nowMs);
+}
+
 /** Rates are at least one: nothing is ever refilled at a rate of zero, and a key is switched off by `disabled_at_ms`. */
-function limitsOf(row: typeof apiKeys.$inferSelect): Limits {
+function limitsOf(row: Row): Limits {
   return {
     requestsPerMinute: atLeastOne(row.requestsPerMinute),
     tokensPerMinute: atLeastOne(row.tokensPerMinute),

@@ -12,6 +12,12 @@ export interface ApiKey {
   limits: Limits;
   /** Nothing that its requests say or are answered is kept. */
   zeroDataRetention: boolean;
+  /** Models that its requests may name; null for all. */
+  allowedModels: readonly string[] | null;
+  /** Addresses and CIDR blocks that it may be used from; null for everywhere. */
+  ipAllowList: readonly string[] | null;
+  /** Its metered requests must name their `user`. */
+  isEndUserRequired: boolean;
 }
 
 export interface KeyStore {

@@ -21,4 +21,8 @@ export class DurableObjectLedger implements LedgerService {
   async read(holder: Holder): Promise<LimitState> {
     return this.#namespace.getByName(holder.id).read(holder.limits);
   }
+
+  async erase(keyId: string): Promise<void> {
+    await this.#namespace.getByName(keyId).erase();
+  }
 }

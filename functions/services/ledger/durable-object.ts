@@ -33,8 +33,8 @@ interface Bindings {
 }
 
 export class LedgerObject extends DurableObject<Bindings> {
-  readonly #keys = new IdempotencyRecords(this.ctx.storage.sql);
-  readonly #usage = new UsageTotals(this.ctx.storage.sql);
+  #keys = new IdempotencyRecords(this.ctx.storage.sql);
+  #usage = new UsageTotals(this.ctx.storage.sql);
   #ledger: Ledger | undefined;
   /** Something was used that no alarm is planned for. */
   #hasNews = false;
@@ -78,6 +78,22 @@ export class LedgerObject extends DurableObject<Bindings> {
     this.#keys.release(requestId);
   }
 
+  /** Its project is deleted. A request that still runs finds no reservation and no idempotency key, and leaves nothing. */
+  async erase(): Promise<void> {
+    for (;;) {
+      const objectKeys = this.#keys.expired(Infinity, MAX_CLEANED);
+      if (objectKeys.length === 0) break;
+      await this.env.STORE.delete(objectKeys);
+      this.#keys.forget(objectKeys);
+    }
+    await this.ctx.storage.deleteAlarm();
+    await this.ctx.storage.deleteAll();
+    this.#ledger = undefined;
+    this.#hasNews = false;
+    this.#keys = new IdempotencyRecords(this.ctx.storage.sql);
+    this.#usage = new UsageTotals(this.ctx.storage.sql);
+  }
+
   /** Cleans and flushes; when one of them fails the runtime tries again later. */
   override async alarm(): Promise<void> {
     const objectKeys = this.#keys.expired(Date.now(), MAX_CLEANED);
@@ -85,8 +101,9 @@ export class LedgerObject extends DurableObject<Bindings> {
     this.#keys.forget(objectKeys);
 
     const rows = this.#usage.unflushed(MAX_FLUSHED);
-    await new D1UsageStore(this.env.DB).write(rows);
-    this.#usage.markFlushed(rows);
+    const hasProject = await new D1UsageStore(this.env.DB).write(rows);
+    if (hasProject) this.#usage.markFlushed(rows);
+    else this.#usage.forgetAll();
 
     this.#hasNews = this.#usage.unflushed(1).length > 0;
     await this.#planFlush();

@@ -28,4 +28,6 @@ export interface LedgerService {
   /** @param use null when the request failed and nothing is written down */
   settle(holder: Holder, claimId: string, used: Amount, use: Use | null): Promise<void>;
   read(holder: Holder): Promise<LimitState>;
+  /** Forgets all that is kept of a key: limits used, usage, idempotency keys and their answers. */
+  erase(keyId: string): Promise<void>;
 }

@@ -23,19 +23,23 @@ export class D1UsageStore implements UsageStore {
     this.#db = drizzle(database);
   }
 
-  /** Replaces totals by later ones of the same day. */
-  async write(rows: readonly UsageRow[]): Promise<void> {
+  /**
+   * Replaces totals by later ones of the same day.
+   * @returns false when their project is gone: it has taken its usage with it
+   */
+  async write(rows: readonly UsageRow[]): Promise<boolean> {
     const [first, ...others] = rows.map((row) => {
       const { requests, inputTokens, cachedTokens, outputTokens, costMicros } = row;
       const set = { requests, inputTokens, cachedTokens, outputTokens, costMicros };
       return this.#db.insert(usageDays).values(row).onConflictDoUpdate({ target: IDENTITY, set });
     });
-    if (first === undefined) return;
+    if (first === undefined) return true;
     try {
       await this.#db.batch([first, ...others]);
+      return true;
     } catch (error) {
-      // A deleted project takes its usage with it.
       if (await this.#hasProjectOf(rows)) throw error;
+      return false;
     }
   }
 

@@ -63,4 +63,8 @@ export class UsageTotals {
   forgetBefore(dayMs: number): void {
     this.#sql.exec('DELETE FROM usage WHERE is_flushed = 1 AND day_ms < ?', dayMs);
   }
+
+  forgetAll(): void {
+    this.#sql.exec('DELETE FROM usage');
+  }
 }

@@ -1,6 +1,6 @@
 // Where a key may stand; what happens to bad ones is in the security tests of every route.
 import { describe, expect, it } from 'vitest';
-import { call, makeKey } from '../../support/harness';
+import { call, errorOf, makeKey } from '../../support/harness';
 
 const statusWith = async (headers: Record<string, string>) => (await call('/v1/models', { headers })).status;
 
@@ -32,5 +32,34 @@ describe('the key of a request', () => {
   it('is the reason for time in Server-Timing', async () => {
     const response = await call('/v1/models', { key: await makeKey() });
     expect(response.headers.get('server-timing')).toMatch(/auth;dur=\d+, .*total;dur=\d+/);
+  });
+});
+
+describe('a key with an allow list', () => {
+  const list = ['203.0.113.0/24', '2001:db8::/32'];
+  const making = () => makeKey({ limits: { ip_allow_list: JSON.stringify(list) } });
+
+  it('is used from its addresses', async () => {
+    const key = await making();
+    for (const address of ['203.0.113.9', '::ffff:203.0.113.9', '2001:db8::9']) {
+      expect(await statusWith({ 'x-api-key': key, 'cf-connecting-ip': address })).toBe(200);
+    }
+  });
+
+  it('hears 403 from any other, whatever else it says', async () => {
+    const key = await making();
+    for (const headers of [
+      { 'cf-connecting-ip': '203.0.114.9' },
+      { 'cf-connecting-ip': '2001:db9::9' },
+      { 'cf-connecting-ip': 'unknown' },
+      {},
+      { 'cf-connecting-ip': '198.51.100.1', 'x-forwarded-for': '203.0.113.9', 'x-real-ip': '203.0.113.9' },
+    ]) {
+      const response = await call('/v1/models', { key, headers });
+      expect(response.status).toBe(403);
+      const error = await errorOf(response);
+      expect(error).toMatchObject({ code: 'ip_address_not_allowed', type: 'permission_error' });
+      expect(error.message).not.toContain('203.0.113');
+    }
   });
 });

@@ -5,14 +5,26 @@ import { createApp } from '../../../functions/app';
 
 const METHODS = new Set(['GET', 'POST', 'PUT', 'PATCH', 'DELETE']);
 
-/** Operations that no key pays for: reading and deleting what exists. */
+/** Operations that no key pays for: reading and deleting what exists, and administration. */
 const FREE = [
+  'DELETE /v1/api_keys/:id',
   'DELETE /v1/chat/completions/:id',
+  'DELETE /v1/projects/:id',
+  'GET /v1/api_keys',
+  'GET /v1/api_keys/:id',
+  'GET /v1/audit_logs',
   'GET /v1/chat/completions/:id',
   'GET /v1/limits',
   'GET /v1/models',
   'GET /v1/models/:id',
+  'GET /v1/projects',
+  'GET /v1/projects/:id',
   'GET /v1/usage',
+  'PATCH /v1/api_keys/:id',
+  'PATCH /v1/projects/:id',
+  'POST /v1/api_keys',
+  'POST /v1/api_keys/:id/rotate',
+  'POST /v1/projects',
 ];
 
 const PUBLIC = [
@@ -54,7 +66,15 @@ describe('the routes of the app', () => {
       'POST /v2/rerank',
     ]);
     for (const [, names] of metered) {
-      const inOrder = ['limitBody', 'requireKey', 'limitHeaders', 'readJsonBody', 'idempotency', 'meter'];
+      const inOrder = [
+        'limitBody',
+        'requireKey',
+        'limitHeaders',
+        'readJsonBody',
+        'restrictions',
+        'idempotency',
+        'meter',
+      ];
       expect(names.slice(0, inOrder.length)).toEqual(inOrder);
     }
   });

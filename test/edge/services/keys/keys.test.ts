@@ -33,6 +33,9 @@ describe('keys made by set-up', () => {
         budget: null,
       },
       zeroDataRetention: false,
+      allowedModels: null,
+      ipAllowList: null,
+      isEndUserRequired: false,
     });
   });
 

@@ -1,0 +1,34 @@
+// POST /v1/projects: a new project, which has no keys yet.
+import { createApiRoute } from '../../api-route';
+import type { App } from '../../context';
+import { ApiError } from '../../errors';
+import { actorOf, MAX_ADMIN_BODY_BYTES, reachOf } from '../administration';
+import { ProjectNameSchema, ProjectSchema, toProject } from './project-object';
+
+const route = createApiRoute({
+  method: 'post',
+  path: '/v1/projects',
+  operationId: 'createProject',
+  tags: ['Administration'],
+  summary: 'Create a project',
+  description:
+    'A project owns keys and everything that is stored through them. Only keys of the root project make one.',
+  access: 'keys:admin',
+  metering: 'free',
+  maxBodyBytes: MAX_ADMIN_BODY_BYTES,
+  request: { body: { required: true, content: { 'application/json': { schema: ProjectNameSchema } } } },
+  responses: {
+    200: { description: 'The project.', content: { 'application/json': { schema: ProjectSchema } } },
+  },
+  errors: ['permission_denied'],
+});
+
+export function registerCreateProject(app: App): void {
+  app.openapi(route, async (c) => {
+    if (reachOf(c.var.key) !== null) {
+      throw new ApiError('permission_denied', 'Only API keys of the root project create projects.');
+    }
+    const project = await c.var.services.projects.create(actorOf(c), c.req.valid('json').name);
+    return c.json(toProject(project), 200);
+  });
+}

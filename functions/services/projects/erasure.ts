@@ -1,0 +1,63 @@
+// Erases a project: its keys, stored answers, usage, and the ledgers and idempotency keys of its API keys.
+import { and, eq, isNull } from 'drizzle-orm';
+import type { DrizzleD1Database } from 'drizzle-orm/d1';
+import { apiKeys, projects, usageDays } from '../../../db/schema';
+import { auditEntryIfThere, type Actor } from '../audit-log';
+import type { LedgerService } from '../ledger';
+
+/** The folders of the store that have one folder for each project. */
+const FOLDERS = ['chat-completions', 'idempotency'];
+/** R2 lists and deletes as many objects in one call. */
+const MAX_OBJECTS = 1000;
+const MAX_LEDGERS_AT_ONCE = 20;
+
+interface Stores {
+  db: DrizzleD1Database;
+  bucket: R2Bucket;
+  ledger: LedgerService;
+}
+
+/** Each step may run again: until the row of the project is gone, a second call does what a failed one left. */
+export async function eraseProject(stores: Stores, actor: Actor, id: string): Promise<void> {
+  const { db } = stores;
+  const ofProject = eq(apiKeys.projectId, id);
+  // No new request from here on.
+  await db
+    .update(apiKeys)
+    .set({ disabledAtMs: Date.now() })
+    .where(and(ofProject, isNull(apiKeys.disabledAtMs)));
+  const keyIds = await keyIdsOf(db, id);
+  await eraseStores(stores, id, keyIds);
+  // What refers to the project goes with its row.
+  const act = { action: 'project.deleted', projectId: id, resourceId: id } as const;
+  await db.batch([
+    auditEntryIfThere(db, actor, act, projects),
+    db.delete(projects).where(eq(projects.id, id)),
+  ]);
+  // Once more, for what requests that were running have left meanwhile.
+  await eraseStores(stores, id, keyIds);
+}
+
+/** Also of keys that were deleted before: their ledgers may know end users. */
+async function keyIdsOf(db: DrizzleD1Database, id: string): Promise<string[]> {
+  const [present, used] = await db.batch([
+    db.select({ id: apiKeys.id }).from(apiKeys).where(eq(apiKeys.projectId, id)),
+    db.selectDistinct({ id: usageDays.keyId }).from(usageDays).where(eq(usageDays.projectId, id)),
+  ]);
+  return [...new Set([...present, ...used].map((row) => row.id))];
+}
+
+async function eraseStores({ bucket, ledger }: Stores, id: string, keyIds: string[]): Promise<void> {
+  for (let at = 0; at < keyIds.length; at += MAX_LEDGERS_AT_ONCE) {
+    await Promise.all(keyIds.slice(at, at + MAX_LEDGERS_AT_ONCE).map((keyId) => ledger.erase(keyId)));
+  }
+  for (const folder of FOLDERS) await eraseFolder(bucket, `${folder}/${id}/`);
+}
+
+async function eraseFolder(bucket: R2Bucket, prefix: string): Promise<void> {
+  for (;;) {
+    const { objects } = await bucket.list({ prefix, limit: MAX_OBJECTS });
+    if (objects.length === 0) return;
+    await bucket.delete(objects.map(({ key }) => key));
+  }
+}
