@@ -2,7 +2,7 @@
 
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client';
 import { client } from './client.gen';
-import type { CompareResponsesData, CompareResponsesErrors, CompareResponsesResponses, CreateChatCompletionData, CreateChatCompletionErrors, CreateChatCompletionResponses, CreateDecisionData, CreateDecisionErrors, CreateDecisionResponses, CreateTokenizationData, CreateTokenizationErrors, CreateTokenizationResponses, DeleteChatCompletionData, DeleteChatCompletionErrors, DeleteChatCompletionResponses, ListModelsData, ListModelsErrors, ListModelsResponses, RankResponsesData, RankResponsesErrors, RankResponsesResponses, ReadChatCompletionData, ReadChatCompletionErrors, ReadChatCompletionResponses, ReadHealthData, ReadHealthErrors, ReadHealthResponses, ReadLimitsData, ReadLimitsErrors, ReadLimitsResponses, ReadModelData, ReadModelErrors, ReadModelResponses, ReadReadinessData, ReadReadinessErrors, ReadReadinessResponses, ReadUsageData, ReadUsageErrors, ReadUsageResponses, RerankDocumentsData, RerankDocumentsErrors, RerankDocumentsForJinaData, RerankDocumentsForJinaErrors, RerankDocumentsForJinaResponses, RerankDocumentsResponses, ScoreResponsesData, ScoreResponsesErrors, ScoreResponsesResponses, ScoreTextsData, ScoreTextsErrors, ScoreTextsResponses } from './types.gen';
+import type { CompareResponsesData, CompareResponsesErrors, CompareResponsesResponses, CreateApiKeyData, CreateApiKeyErrors, CreateApiKeyResponses, CreateChatCompletionData, CreateChatCompletionErrors, CreateChatCompletionResponses, CreateDecisionData, CreateDecisionErrors, CreateDecisionResponses, CreateProjectData, CreateProjectErrors, CreateProjectResponses, CreateTokenizationData, CreateTokenizationErrors, CreateTokenizationResponses, DeleteApiKeyData, DeleteApiKeyErrors, DeleteApiKeyResponses, DeleteChatCompletionData, DeleteChatCompletionErrors, DeleteChatCompletionResponses, DeleteProjectData, DeleteProjectErrors, DeleteProjectResponses, ListApiKeysData, ListApiKeysErrors, ListApiKeysResponses, ListAuditLogsData, ListAuditLogsErrors, ListAuditLogsResponses, ListModelsData, ListModelsErrors, ListModelsResponses, ListProjectsData, ListProjectsErrors, ListProjectsResponses, RankResponsesData, RankResponsesErrors, RankResponsesResponses, ReadApiKeyData, ReadApiKeyErrors, ReadApiKeyResponses, ReadChatCompletionData, ReadChatCompletionErrors, ReadChatCompletionResponses, ReadHealthData, ReadHealthErrors, ReadHealthResponses, ReadLimitsData, ReadLimitsErrors, ReadLimitsResponses, ReadModelData, ReadModelErrors, ReadModelResponses, ReadProjectData, ReadProjectErrors, ReadProjectResponses, ReadReadinessData, ReadReadinessErrors, ReadReadinessResponses, ReadUsageData, ReadUsageErrors, ReadUsageResponses, RerankDocumentsData, RerankDocumentsErrors, RerankDocumentsForJinaData, RerankDocumentsForJinaErrors, RerankDocumentsForJinaResponses, RerankDocumentsResponses, RotateApiKeyData, RotateApiKeyErrors, RotateApiKeyResponses, ScoreResponsesData, ScoreResponsesErrors, ScoreResponsesResponses, ScoreTextsData, ScoreTextsErrors, ScoreTextsResponses, UpdateApiKeyData, UpdateApiKeyErrors, UpdateApiKeyResponses, UpdateProjectData, UpdateProjectErrors, UpdateProjectResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -31,6 +31,95 @@ export const readHealth = <ThrowOnError extends boolean = false>(options?: Optio
  * Asks the backend; names each model and its revision.
  */
 export const readReadiness = <ThrowOnError extends boolean = false>(options?: Options<ReadReadinessData, ThrowOnError>): RequestResult<ReadReadinessResponses, ReadReadinessErrors, ThrowOnError> => (options?.client ?? client).get<ReadReadinessResponses, ReadReadinessErrors, ThrowOnError>({ url: '/ready', ...options });
+
+/**
+ * List API keys
+ *
+ * The keys of the project of the API key that asks; of all projects for one of the root project.
+ */
+export const listApiKeys = <ThrowOnError extends boolean = false>(options?: Options<ListApiKeysData, ThrowOnError>): RequestResult<ListApiKeysResponses, ListApiKeysErrors, ThrowOnError> => (options?.client ?? client).get<ListApiKeysResponses, ListApiKeysErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/api_keys',
+    ...options
+});
+
+/**
+ * Create an API key
+ *
+ * Makes a key with the given scopes, which the key that asks must have itself. `value` is the secret: it is shown this once, also to a repeat with the same `Idempotency-Key`, which hears 409.
+ */
+export const createApiKey = <ThrowOnError extends boolean = false>(options: Options<CreateApiKeyData, ThrowOnError>): RequestResult<CreateApiKeyResponses, CreateApiKeyErrors, ThrowOnError> => (options.client ?? client).post<CreateApiKeyResponses, CreateApiKeyErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/api_keys',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Delete an API key
+ *
+ * The key is refused from its next request on. Its usage stays. A key cannot delete itself.
+ */
+export const deleteApiKey = <ThrowOnError extends boolean = false>(options: Options<DeleteApiKeyData, ThrowOnError>): RequestResult<DeleteApiKeyResponses, DeleteApiKeyErrors, ThrowOnError> => (options.client ?? client).delete<DeleteApiKeyResponses, DeleteApiKeyErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/api_keys/{id}',
+    ...options
+});
+
+/**
+ * Read an API key
+ *
+ * One key that the caller administers, without its secret.
+ */
+export const readApiKey = <ThrowOnError extends boolean = false>(options: Options<ReadApiKeyData, ThrowOnError>): RequestResult<ReadApiKeyResponses, ReadApiKeyErrors, ThrowOnError> => (options.client ?? client).get<ReadApiKeyResponses, ReadApiKeyErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/api_keys/{id}',
+    ...options
+});
+
+/**
+ * Change an API key
+ *
+ * Sets what the body names and leaves the rest; of two changes at once the last one wins. It holds from the next request of the key on. Scopes that are added must be those of the key that asks.
+ */
+export const updateApiKey = <ThrowOnError extends boolean = false>(options: Options<UpdateApiKeyData, ThrowOnError>): RequestResult<UpdateApiKeyResponses, UpdateApiKeyErrors, ThrowOnError> => (options.client ?? client).patch<UpdateApiKeyResponses, UpdateApiKeyErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/api_keys/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Rotate an API key
+ *
+ * Gives a key a new secret. The one of until now stays good for `overlap_seconds`; a still earlier one ends at once. Limits, usage and id stay. The key that asks must have all scopes of the rotated one.
+ */
+export const rotateApiKey = <ThrowOnError extends boolean = false>(options: Options<RotateApiKeyData, ThrowOnError>): RequestResult<RotateApiKeyResponses, RotateApiKeyErrors, ThrowOnError> => (options.client ?? client).post<RotateApiKeyResponses, RotateApiKeyErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/api_keys/{id}/rotate',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * List what admins did
+ *
+ * Every creation, change, rotation and deletion of keys and projects, written together with the act and never changed. To export, read pages with `format=jsonl`, `order=asc` and `after` set to the last id, until one is empty.
+ */
+export const listAuditLogs = <ThrowOnError extends boolean = false>(options?: Options<ListAuditLogsData, ThrowOnError>): RequestResult<ListAuditLogsResponses, ListAuditLogsErrors, ThrowOnError> => (options?.client ?? client).get<ListAuditLogsResponses, ListAuditLogsErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/audit_logs',
+    ...options
+});
 
 /**
  * Create a chat completion
@@ -115,6 +204,69 @@ export const readModel = <ThrowOnError extends boolean = false>(options: Options
     security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
     url: '/v1/models/{id}',
     ...options
+});
+
+/**
+ * List projects
+ *
+ * The project of the API key that asks; all of them for one of the root project.
+ */
+export const listProjects = <ThrowOnError extends boolean = false>(options?: Options<ListProjectsData, ThrowOnError>): RequestResult<ListProjectsResponses, ListProjectsErrors, ThrowOnError> => (options?.client ?? client).get<ListProjectsResponses, ListProjectsErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/projects',
+    ...options
+});
+
+/**
+ * Create a project
+ *
+ * A project owns keys and everything that is stored through them. Only keys of the root project make one.
+ */
+export const createProject = <ThrowOnError extends boolean = false>(options: Options<CreateProjectData, ThrowOnError>): RequestResult<CreateProjectResponses, CreateProjectErrors, ThrowOnError> => (options.client ?? client).post<CreateProjectResponses, CreateProjectErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/projects',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Delete a project
+ *
+ * Erases the project: its keys, stored answers, usage, idempotency keys and ledgers. What stays are its entries in the audit log, which hold ids and names of fields only. After an error that says to try again, the same call goes on. A key cannot delete its own project.
+ */
+export const deleteProject = <ThrowOnError extends boolean = false>(options: Options<DeleteProjectData, ThrowOnError>): RequestResult<DeleteProjectResponses, DeleteProjectErrors, ThrowOnError> => (options.client ?? client).delete<DeleteProjectResponses, DeleteProjectErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/projects/{id}',
+    ...options
+});
+
+/**
+ * Read a project
+ *
+ * One project that the caller administers.
+ */
+export const readProject = <ThrowOnError extends boolean = false>(options: Options<ReadProjectData, ThrowOnError>): RequestResult<ReadProjectResponses, ReadProjectErrors, ThrowOnError> => (options.client ?? client).get<ReadProjectResponses, ReadProjectErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/projects/{id}',
+    ...options
+});
+
+/**
+ * Rename a project
+ *
+ * Changes the name of a project that the caller administers; its id stays.
+ */
+export const updateProject = <ThrowOnError extends boolean = false>(options: Options<UpdateProjectData, ThrowOnError>): RequestResult<UpdateProjectResponses, UpdateProjectErrors, ThrowOnError> => (options.client ?? client).patch<UpdateProjectResponses, UpdateProjectErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/projects/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
 });
 
 /**

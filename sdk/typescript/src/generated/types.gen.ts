@@ -4,6 +4,178 @@ export type ClientOptions = {
     baseUrl: `${string}://${string}` | (string & {});
 };
 
+export type ApiKey = {
+    object: 'api_key';
+    id: string;
+    project_id: string;
+    environment: 'test' | 'live';
+    /**
+     * The beginning and the end of the secret.
+     */
+    redacted_value: string;
+    /**
+     * Unix time in seconds.
+     */
+    created_at: number;
+    /**
+     * Until when the secret before the last rotation is good; null when there is none.
+     */
+    previous_value_expires_at: number | null;
+    name: string;
+    /**
+     * What the key may do.
+     */
+    scopes: Array<Scope>;
+    /**
+     * Models that its requests may name; null for all.
+     */
+    allowed_models: Array<string> | null;
+    requests_per_minute: number;
+    tokens_per_minute: number;
+    /**
+     * Requests at the same time.
+     */
+    concurrency: number;
+    budget: Budget;
+    /**
+     * Unix time in seconds, from which on the key is refused; null for never.
+     */
+    expires_at: number | null;
+    /**
+     * Addresses and CIDR blocks that it may be used from; null for everywhere.
+     */
+    ip_allow_list: Array<string> | null;
+    /**
+     * Whether metered requests must name their `user`.
+     */
+    end_user_required: boolean;
+    /**
+     * Whether nothing that its requests say or are answered is kept.
+     */
+    zero_data_retention: boolean;
+    /**
+     * A disabled key is refused like one that does not exist.
+     */
+    disabled: boolean;
+};
+
+export type ApiKeyDeleted = {
+    object: 'api_key.deleted';
+    id: string;
+    deleted: true;
+};
+
+export type ApiKeyList = {
+    object: 'list';
+    data: Array<ApiKey>;
+    first_id: string | null;
+    last_id: string | null;
+    /**
+     * Whether there is more in the direction that was asked for: after `last_id`, or before `first_id` with `before`.
+     */
+    has_more: boolean;
+};
+
+export type ApiKeyWithValue = {
+    object: 'api_key';
+    id: string;
+    project_id: string;
+    environment: 'test' | 'live';
+    /**
+     * The beginning and the end of the secret.
+     */
+    redacted_value: string;
+    /**
+     * Unix time in seconds.
+     */
+    created_at: number;
+    /**
+     * Until when the secret before the last rotation is good; null when there is none.
+     */
+    previous_value_expires_at: number | null;
+    name: string;
+    /**
+     * What the key may do.
+     */
+    scopes: Array<Scope>;
+    /**
+     * Models that its requests may name; null for all.
+     */
+    allowed_models: Array<string> | null;
+    requests_per_minute: number;
+    tokens_per_minute: number;
+    /**
+     * Requests at the same time.
+     */
+    concurrency: number;
+    budget: Budget;
+    /**
+     * Unix time in seconds, from which on the key is refused; null for never.
+     */
+    expires_at: number | null;
+    /**
+     * Addresses and CIDR blocks that it may be used from; null for everywhere.
+     */
+    ip_allow_list: Array<string> | null;
+    /**
+     * Whether metered requests must name their `user`.
+     */
+    end_user_required: boolean;
+    /**
+     * Whether nothing that its requests say or are answered is kept.
+     */
+    zero_data_retention: boolean;
+    /**
+     * A disabled key is refused like one that does not exist.
+     */
+    disabled: boolean;
+    /**
+     * The secret. It is kept nowhere and never shown again.
+     */
+    value: string;
+};
+
+export type AuditLog = {
+    object: 'audit_log';
+    id: string;
+    /**
+     * Unix time in seconds.
+     */
+    created_at: number;
+    action: string;
+    /**
+     * Whom it concerns, also when it is deleted.
+     */
+    project_id: string;
+    /**
+     * What was acted on.
+     */
+    resource_id: string;
+    actor: {
+        type: 'api_key' | 'command';
+        /**
+         * Null for a command of the operator's.
+         */
+        api_key_id: string | null;
+    };
+    /**
+     * Names only, never values.
+     */
+    changed_fields: Array<string>;
+    request_id: string | null;
+};
+
+export type AuditLogList = {
+    object: 'list';
+    data: Array<AuditLog>;
+    first_id: string | null;
+    last_id: string | null;
+    /**
+     * Whether there is more in the direction that was asked for: after `last_id`, or before `first_id` with `before`.
+     */
+    has_more: boolean;
+};
+
 export type BestOf = {
     /**
      * How many answers were made.
@@ -19,6 +191,24 @@ export type BestOf = {
     score: number;
     reward_model: string;
 };
+
+/**
+ * Null for no budget.
+ */
+export type Budget = {
+    /**
+     * Millionths of the currency.
+     */
+    limit_micros: number;
+    /**
+     * In UTC.
+     */
+    window: 'day' | 'month';
+    /**
+     * `hard` refuses what could exceed the budget; `soft` only counts.
+     */
+    enforcement: 'hard' | 'soft';
+} | null;
 
 export type ChatCompletion = {
     id: string;
@@ -156,6 +346,53 @@ export type CompareResponsesRequest = {
     tie_margin?: number | null;
 };
 
+export type CreateApiKeyRequest = {
+    name: string;
+    /**
+     * What the key may do.
+     */
+    scopes: Array<Scope>;
+    /**
+     * The project of the API key that asks, when absent.
+     */
+    project_id?: string;
+    /**
+     * Part of the secret, so that people and scanners can tell keys apart.
+     */
+    environment?: 'test' | 'live';
+    /**
+     * Models that its requests may name; null for all.
+     */
+    allowed_models?: Array<string> | null;
+    requests_per_minute?: number;
+    tokens_per_minute?: number;
+    /**
+     * Requests at the same time.
+     */
+    concurrency?: number;
+    budget?: Budget;
+    /**
+     * Unix time in seconds, from which on the key is refused; null for never.
+     */
+    expires_at?: number | null;
+    /**
+     * Addresses and CIDR blocks that it may be used from; null for everywhere.
+     */
+    ip_allow_list?: Array<string> | null;
+    /**
+     * Whether metered requests must name their `user`.
+     */
+    end_user_required?: boolean;
+    /**
+     * Whether nothing that its requests say or are answered is kept.
+     */
+    zero_data_retention?: boolean;
+    /**
+     * A disabled key is refused like one that does not exist.
+     */
+    disabled?: boolean;
+};
+
 export type CreateChatCompletionRequest = {
     model: string;
     messages: Array<ChatMessage>;
@@ -279,6 +516,10 @@ export type CreateTokenizationRequest = {
     model: string;
     text?: string | null;
     messages?: Array<ChatMessage> | null;
+    /**
+     * Your end user, for the usage.
+     */
+    user?: string | null;
 };
 
 export type Decision = {
@@ -349,14 +590,14 @@ export type Error = {
     error: {
         message: string;
         type: 'invalid_request_error' | 'authentication_error' | 'permission_error' | 'not_found_error' | 'conflict_error' | 'rate_limit_error' | 'insufficient_quota' | 'server_error' | 'service_unavailable_error';
-        code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'idempotency_key_conflict' | 'idempotency_request_in_progress' | 'idempotency_replay_unavailable' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
+        code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'permission_denied' | 'model_not_allowed' | 'ip_address_not_allowed' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'idempotency_key_conflict' | 'idempotency_request_in_progress' | 'idempotency_replay_unavailable' | 'conflict' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
         param: string | null;
         request_id: string;
         doc_url: string;
         errors?: Array<{
             path: string;
             message: string;
-            code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'idempotency_key_conflict' | 'idempotency_request_in_progress' | 'idempotency_replay_unavailable' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
+            code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'permission_denied' | 'model_not_allowed' | 'ip_address_not_allowed' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'idempotency_key_conflict' | 'idempotency_request_in_progress' | 'idempotency_replay_unavailable' | 'conflict' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
         }>;
     };
 };
@@ -452,6 +693,37 @@ export type PredicateQuestion = {
     type: 'predicate';
     instructions: string | Array<DecisionPart>;
     name?: string | null;
+};
+
+export type Project = {
+    object: 'project';
+    id: string;
+    name: string;
+    /**
+     * Unix time in seconds.
+     */
+    created_at: number;
+};
+
+export type ProjectDeleted = {
+    object: 'project.deleted';
+    id: string;
+    deleted: true;
+};
+
+export type ProjectList = {
+    object: 'list';
+    data: Array<Project>;
+    first_id: string | null;
+    last_id: string | null;
+    /**
+     * Whether there is more in the direction that was asked for: after `last_id`, or before `first_id` with `before`.
+     */
+    has_more: boolean;
+};
+
+export type ProjectRequest = {
+    name: string;
 };
 
 export type RankResponsesRequest = {
@@ -785,6 +1057,15 @@ export type RewardUsage = {
     };
 };
 
+export type RotateApiKeyRequest = {
+    /**
+     * How long the secret of until now stays good.
+     */
+    overlap_seconds?: number;
+};
+
+export type Scope = 'chat:write' | 'rewards:write' | 'translate:write' | 'speech:write' | 'preferences:write' | 'adapters:read' | 'adapters:write' | 'files:read' | 'files:write' | 'fine_tuning:read' | 'fine_tuning:write' | 'evals:read' | 'evals:write' | 'usage:read' | 'keys:admin';
+
 export type ScoreAnswer = {
     type: 'score';
     name: string | null;
@@ -959,6 +1240,45 @@ export type ToolCallPiece = {
     };
 };
 
+export type UpdateApiKeyRequest = {
+    name?: string;
+    /**
+     * What the key may do.
+     */
+    scopes?: Array<Scope>;
+    /**
+     * Models that its requests may name; null for all.
+     */
+    allowed_models?: Array<string> | null;
+    requests_per_minute?: number;
+    tokens_per_minute?: number;
+    /**
+     * Requests at the same time.
+     */
+    concurrency?: number;
+    budget?: Budget;
+    /**
+     * Unix time in seconds, from which on the key is refused; null for never.
+     */
+    expires_at?: number | null;
+    /**
+     * Addresses and CIDR blocks that it may be used from; null for everywhere.
+     */
+    ip_allow_list?: Array<string> | null;
+    /**
+     * Whether metered requests must name their `user`.
+     */
+    end_user_required?: boolean;
+    /**
+     * Whether nothing that its requests say or are answered is kept.
+     */
+    zero_data_retention?: boolean;
+    /**
+     * A disabled key is refused like one that does not exist.
+     */
+    disabled?: boolean;
+};
+
 export type Usage = {
     prompt_tokens: number;
     completion_tokens: number;
@@ -1082,6 +1402,494 @@ export type ReadReadinessResponses = {
 
 export type ReadReadinessResponse = ReadReadinessResponses[keyof ReadReadinessResponses];
 
+export type ListApiKeysData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * Only those of this project; keys of the root project reach all, others their own.
+         */
+        project_id?: string;
+        limit?: number;
+        /**
+         * By the time of creation; `desc` has the newest first.
+         */
+        order?: 'asc' | 'desc';
+        /**
+         * `last_id` of a page, for the next one.
+         */
+        after?: string;
+        /**
+         * `first_id` of a page, for the one before.
+         */
+        before?: string;
+    };
+    url: '/v1/api_keys';
+};
+
+export type ListApiKeysErrors = {
+    /**
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     */
+    403: Error;
+    /**
+     * `not_found`: There is no such object in the project of this API key.
+     */
+    404: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+};
+
+export type ListApiKeysError = ListApiKeysErrors[keyof ListApiKeysErrors];
+
+export type ListApiKeysResponses = {
+    /**
+     * A page of keys.
+     */
+    200: ApiKeyList;
+};
+
+export type ListApiKeysResponse = ListApiKeysResponses[keyof ListApiKeysResponses];
+
+export type CreateApiKeyData = {
+    body: CreateApiKeyRequest;
+    headers?: {
+        /**
+         * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
+         */
+        'Idempotency-Key'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/api_keys';
+};
+
+export type CreateApiKeyErrors = {
+    /**
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     *
+     * `permission_denied`: The API key has the scope but may not do this, for example grant a scope that it lacks; the message says what.
+     */
+    403: Error;
+    /**
+     * `not_found`: There is no such object in the project of this API key.
+     */
+    404: Error;
+    /**
+     * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
+     *
+     * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
+     *
+     * `idempotency_request_in_progress`: The first request with this idempotency key is still running; retry after `Retry-After`.
+     */
+    409: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+};
+
+export type CreateApiKeyError = CreateApiKeyErrors[keyof CreateApiKeyErrors];
+
+export type CreateApiKeyResponses = {
+    /**
+     * The key with its secret.
+     */
+    200: ApiKeyWithValue;
+};
+
+export type CreateApiKeyResponse = CreateApiKeyResponses[keyof CreateApiKeyResponses];
+
+export type DeleteApiKeyData = {
+    body?: never;
+    path: {
+        /**
+         * The id of an API key.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/v1/api_keys/{id}';
+};
+
+export type DeleteApiKeyErrors = {
+    /**
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     */
+    403: Error;
+    /**
+     * `not_found`: There is no such object in the project of this API key.
+     */
+    404: Error;
+    /**
+     * `conflict`: The request would take away what it stands on, for example its own API key; the message says what.
+     */
+    409: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+};
+
+export type DeleteApiKeyError = DeleteApiKeyErrors[keyof DeleteApiKeyErrors];
+
+export type DeleteApiKeyResponses = {
+    /**
+     * It is gone.
+     */
+    200: ApiKeyDeleted;
+};
+
+export type DeleteApiKeyResponse = DeleteApiKeyResponses[keyof DeleteApiKeyResponses];
+
+export type ReadApiKeyData = {
+    body?: never;
+    path: {
+        /**
+         * The id of an API key.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/v1/api_keys/{id}';
+};
+
+export type ReadApiKeyErrors = {
+    /**
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     */
+    403: Error;
+    /**
+     * `not_found`: There is no such object in the project of this API key.
+     */
+    404: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+};
+
+export type ReadApiKeyError = ReadApiKeyErrors[keyof ReadApiKeyErrors];
+
+export type ReadApiKeyResponses = {
+    /**
+     * The key.
+     */
+    200: ApiKey;
+};
+
+export type ReadApiKeyResponse = ReadApiKeyResponses[keyof ReadApiKeyResponses];
+
+export type UpdateApiKeyData = {
+    body: UpdateApiKeyRequest;
+    path: {
+        /**
+         * The id of an API key.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/v1/api_keys/{id}';
+};
+
+export type UpdateApiKeyErrors = {
+    /**
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     *
+     * `permission_denied`: The API key has the scope but may not do this, for example grant a scope that it lacks; the message says what.
+     */
+    403: Error;
+    /**
+     * `not_found`: There is no such object in the project of this API key.
+     */
+    404: Error;
+    /**
+     * `conflict`: The request would take away what it stands on, for example its own API key; the message says what.
+     */
+    409: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+};
+
+export type UpdateApiKeyError = UpdateApiKeyErrors[keyof UpdateApiKeyErrors];
+
+export type UpdateApiKeyResponses = {
+    /**
+     * The key as it is now.
+     */
+    200: ApiKey;
+};
+
+export type UpdateApiKeyResponse = UpdateApiKeyResponses[keyof UpdateApiKeyResponses];
+
+export type RotateApiKeyData = {
+    body: RotateApiKeyRequest;
+    headers?: {
+        /**
+         * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
+         */
+        'Idempotency-Key'?: string;
+    };
+    path: {
+        /**
+         * The id of an API key.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/v1/api_keys/{id}/rotate';
+};
+
+export type RotateApiKeyErrors = {
+    /**
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     *
+     * `permission_denied`: The API key has the scope but may not do this, for example grant a scope that it lacks; the message says what.
+     */
+    403: Error;
+    /**
+     * `not_found`: There is no such object in the project of this API key.
+     */
+    404: Error;
+    /**
+     * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
+     *
+     * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
+     *
+     * `idempotency_request_in_progress`: The first request with this idempotency key is still running; retry after `Retry-After`.
+     */
+    409: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+};
+
+export type RotateApiKeyError = RotateApiKeyErrors[keyof RotateApiKeyErrors];
+
+export type RotateApiKeyResponses = {
+    /**
+     * The key with its new secret.
+     */
+    200: ApiKeyWithValue;
+};
+
+export type RotateApiKeyResponse = RotateApiKeyResponses[keyof RotateApiKeyResponses];
+
+export type ListAuditLogsData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * Only those of this project; keys of the root project reach all, others their own.
+         */
+        project_id?: string;
+        /**
+         * The API key that acted.
+         */
+        actor_key_id?: string;
+        action?: 'api_key.created' | 'api_key.updated' | 'api_key.rotated' | 'api_key.deleted' | 'project.created' | 'project.updated' | 'project.deleted';
+        /**
+         * Unix time in seconds, inclusive.
+         */
+        start_time?: number;
+        /**
+         * Unix time in seconds, exclusive.
+         */
+        end_time?: number;
+        /**
+         * `jsonl` gives the entries of the page alone, one a line.
+         */
+        format?: 'json' | 'jsonl';
+        limit?: number;
+        /**
+         * By the time of creation; `desc` has the newest first.
+         */
+        order?: 'asc' | 'desc';
+        /**
+         * `last_id` of a page, for the next one.
+         */
+        after?: string;
+        /**
+         * `first_id` of a page, for the one before.
+         */
+        before?: string;
+    };
+    url: '/v1/audit_logs';
+};
+
+export type ListAuditLogsErrors = {
+    /**
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     */
+    403: Error;
+    /**
+     * `not_found`: There is no such object in the project of this API key.
+     */
+    404: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+};
+
+export type ListAuditLogsError = ListAuditLogsErrors[keyof ListAuditLogsErrors];
+
+export type ListAuditLogsResponses = {
+    /**
+     * A page of entries.
+     */
+    200: AuditLogList;
+};
+
+export type ListAuditLogsResponse = ListAuditLogsResponses[keyof ListAuditLogsResponses];
+
 export type CreateChatCompletionData = {
     body: CreateChatCompletionRequest;
     headers?: {
@@ -1124,6 +1932,10 @@ export type CreateChatCompletionErrors = {
     401: Error;
     /**
      * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     *
+     * `model_not_allowed`: The API key may not use this model; the message names the parameter.
      */
     403: Error;
     /**
@@ -1208,6 +2020,8 @@ export type DeleteChatCompletionErrors = {
     401: Error;
     /**
      * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
      */
     403: Error;
     /**
@@ -1250,6 +2064,8 @@ export type ReadChatCompletionErrors = {
     401: Error;
     /**
      * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
      */
     403: Error;
     /**
@@ -1315,6 +2131,10 @@ export type CreateDecisionErrors = {
     401: Error;
     /**
      * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     *
+     * `model_not_allowed`: The API key may not use this model; the message names the parameter.
      */
     403: Error;
     /**
@@ -1393,6 +2213,10 @@ export type ReadLimitsErrors = {
      */
     401: Error;
     /**
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     */
+    403: Error;
+    /**
      * `internal_error`: Something broke on our side; quote the request id.
      */
     500: Error;
@@ -1427,6 +2251,10 @@ export type ListModelsErrors = {
      * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
      */
     401: Error;
+    /**
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     */
+    403: Error;
     /**
      * `internal_error`: Something broke on our side; quote the request id.
      */
@@ -1486,6 +2314,10 @@ export type ReadModelErrors = {
      */
     401: Error;
     /**
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     */
+    403: Error;
+    /**
      * `model_not_found`: There is no model of this name; GET /v1/models lists them.
      */
     404: Error;
@@ -1523,6 +2355,308 @@ export type ReadModelResponses = {
 };
 
 export type ReadModelResponse = ReadModelResponses[keyof ReadModelResponses];
+
+export type ListProjectsData = {
+    body?: never;
+    path?: never;
+    query?: {
+        limit?: number;
+        /**
+         * By the time of creation; `desc` has the newest first.
+         */
+        order?: 'asc' | 'desc';
+        /**
+         * `last_id` of a page, for the next one.
+         */
+        after?: string;
+        /**
+         * `first_id` of a page, for the one before.
+         */
+        before?: string;
+    };
+    url: '/v1/projects';
+};
+
+export type ListProjectsErrors = {
+    /**
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     */
+    403: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+};
+
+export type ListProjectsError = ListProjectsErrors[keyof ListProjectsErrors];
+
+export type ListProjectsResponses = {
+    /**
+     * A page of projects.
+     */
+    200: ProjectList;
+};
+
+export type ListProjectsResponse = ListProjectsResponses[keyof ListProjectsResponses];
+
+export type CreateProjectData = {
+    body: ProjectRequest;
+    headers?: {
+        /**
+         * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
+         */
+        'Idempotency-Key'?: string;
+    };
+    path?: never;
+    query?: never;
+    url: '/v1/projects';
+};
+
+export type CreateProjectErrors = {
+    /**
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     *
+     * `permission_denied`: The API key has the scope but may not do this, for example grant a scope that it lacks; the message says what.
+     */
+    403: Error;
+    /**
+     * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
+     *
+     * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
+     *
+     * `idempotency_request_in_progress`: The first request with this idempotency key is still running; retry after `Retry-After`.
+     */
+    409: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
+     */
+    429: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+};
+
+export type CreateProjectError = CreateProjectErrors[keyof CreateProjectErrors];
+
+export type CreateProjectResponses = {
+    /**
+     * The project.
+     */
+    200: Project;
+};
+
+export type CreateProjectResponse = CreateProjectResponses[keyof CreateProjectResponses];
+
+export type DeleteProjectData = {
+    body?: never;
+    path: {
+        /**
+         * The id of a project.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/v1/projects/{id}';
+};
+
+export type DeleteProjectErrors = {
+    /**
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     */
+    403: Error;
+    /**
+     * `not_found`: There is no such object in the project of this API key.
+     */
+    404: Error;
+    /**
+     * `conflict`: The request would take away what it stands on, for example its own API key; the message says what.
+     */
+    409: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+};
+
+export type DeleteProjectError = DeleteProjectErrors[keyof DeleteProjectErrors];
+
+export type DeleteProjectResponses = {
+    /**
+     * It is gone.
+     */
+    200: ProjectDeleted;
+};
+
+export type DeleteProjectResponse = DeleteProjectResponses[keyof DeleteProjectResponses];
+
+export type ReadProjectData = {
+    body?: never;
+    path: {
+        /**
+         * The id of a project.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/v1/projects/{id}';
+};
+
+export type ReadProjectErrors = {
+    /**
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     */
+    403: Error;
+    /**
+     * `not_found`: There is no such object in the project of this API key.
+     */
+    404: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+};
+
+export type ReadProjectError = ReadProjectErrors[keyof ReadProjectErrors];
+
+export type ReadProjectResponses = {
+    /**
+     * The project.
+     */
+    200: Project;
+};
+
+export type ReadProjectResponse = ReadProjectResponses[keyof ReadProjectResponses];
+
+export type UpdateProjectData = {
+    body: ProjectRequest;
+    path: {
+        /**
+         * The id of a project.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/v1/projects/{id}';
+};
+
+export type UpdateProjectErrors = {
+    /**
+     * `invalid_json`: The body is missing, is not UTF-8 or is not JSON.
+     *
+     * `invalid_type`: A parameter has the wrong JSON type.
+     *
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `missing_required_parameter`: A required parameter is missing.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     *
+     * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
+     *
+     * `unsupported_value`: The parameter is supported, but not with this value, which would change the answer.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     */
+    403: Error;
+    /**
+     * `not_found`: There is no such object in the project of this API key.
+     */
+    404: Error;
+    /**
+     * `request_too_large`: The body is larger than the limit that the message names.
+     */
+    413: Error;
+    /**
+     * `unsupported_media_type`: The body must be sent as application/json.
+     */
+    415: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+};
+
+export type UpdateProjectError = UpdateProjectErrors[keyof UpdateProjectErrors];
+
+export type UpdateProjectResponses = {
+    /**
+     * The project.
+     */
+    200: Project;
+};
+
+export type UpdateProjectResponse = UpdateProjectResponses[keyof UpdateProjectResponses];
 
 export type RerankDocumentsForJinaData = {
     body: RerankDocumentsRequest;
@@ -1566,6 +2700,10 @@ export type RerankDocumentsForJinaErrors = {
     401: Error;
     /**
      * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     *
+     * `model_not_allowed`: The API key may not use this model; the message names the parameter.
      */
     403: Error;
     /**
@@ -1673,6 +2811,10 @@ export type CompareResponsesErrors = {
     401: Error;
     /**
      * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     *
+     * `model_not_allowed`: The API key may not use this model; the message names the parameter.
      */
     403: Error;
     /**
@@ -1780,6 +2922,10 @@ export type RankResponsesErrors = {
     401: Error;
     /**
      * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     *
+     * `model_not_allowed`: The API key may not use this model; the message names the parameter.
      */
     403: Error;
     /**
@@ -1887,6 +3033,10 @@ export type ScoreResponsesErrors = {
     401: Error;
     /**
      * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     *
+     * `model_not_allowed`: The API key may not use this model; the message names the parameter.
      */
     403: Error;
     /**
@@ -1994,6 +3144,10 @@ export type ScoreTextsErrors = {
     401: Error;
     /**
      * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     *
+     * `model_not_allowed`: The API key may not use this model; the message names the parameter.
      */
     403: Error;
     /**
@@ -2101,6 +3255,10 @@ export type CreateTokenizationErrors = {
     401: Error;
     /**
      * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     *
+     * `model_not_allowed`: The API key may not use this model; the message names the parameter.
      */
     403: Error;
     /**
@@ -2216,6 +3374,8 @@ export type ReadUsageErrors = {
     401: Error;
     /**
      * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
      */
     403: Error;
     /**
@@ -2277,6 +3437,10 @@ export type RerankDocumentsErrors = {
     401: Error;
     /**
      * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     *
+     * `model_not_allowed`: The API key may not use this model; the message names the parameter.
      */
     403: Error;
     /**
