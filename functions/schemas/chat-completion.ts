@@ -1,6 +1,7 @@
 // A chat answer, whole or in chunks, in OpenAI's shape.
 import { z } from '@hono/zod-openapi';
 import { BestOfSchema } from './best-of';
+import { EarlyExitSchema } from './early-exit';
 import { ToolCallPieceSchema, ToolCallSchema } from './tool-call';
 import { UsageSchema } from './usage';
 
@@ -52,6 +53,7 @@ export const ChatCompletionSchema = z
       }),
     ),
     usage: UsageSchema,
+    early_exit: EarlyExitSchema.optional(),
     best_of: BestOfSchema.optional(),
     metadata: MetadataSchema.optional(),
   })
@@ -78,6 +80,7 @@ export const ChatCompletionChunkSchema = z
       }),
     ),
     usage: UsageSchema.nullish(),
+    early_exit: EarlyExitSchema.optional(),
     best_of: BestOfSchema.optional(),
   })
   .openapi('ChatCompletionChunk');

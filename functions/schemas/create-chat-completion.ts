@@ -3,6 +3,7 @@ import { z } from '@hono/zod-openapi';
 import { bestOfParameters, checkBestOf } from './best-of';
 import { MetadataSchema } from './chat-completion';
 import { ChatMessagesSchema } from './chat-message';
+import { EarlyExitRequestSchema, faultOfEarlyExit } from './early-exit';
 import { checkKeys, rejectWith } from './reject';
 import { ResponseFormatSchema } from './response-format';
 import { faultOfChoice, ToolChoiceSchema, ToolsSchema } from './tool';
@@ -57,6 +58,7 @@ const parameters = {
     default: true,
     description: 'Whether one answer may make several calls.',
   }),
+  early_exit: EarlyExitRequestSchema.nullish(),
   ...bestOfParameters,
 };
 
@@ -109,6 +111,9 @@ export const CreateChatCompletionSchema = z
     if (body.stream_options && body.stream !== true) {
       invalid('stream_options', "needs 'stream' to be true");
     }
+    const risk = faultOfEarlyExit(body);
+    if (risk !== undefined)
+      context.addIssue({ code: 'custom', path: ['early_exit', 'max_risk'], message: risk });
     checkBestOf(body, context);
     const [older, newer] = [body.max_tokens ?? undefined, body.max_completion_tokens ?? undefined];
     if (older !== undefined && newer !== undefined && older !== newer) {

@@ -104,7 +104,7 @@ class JudgeSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One row of models.toml. A row that is not `served` can be trained and measured only."""
+    """One row of models.toml. A row that is not `served` can be trained and measured only. `exit_adapter` is the folder of one, beside this file."""
 
     id: str
     source: Source
@@ -118,6 +118,7 @@ class ModelSpec:
     tool_call_format: Literal["hermes"] | None = None
     judge: JudgeSpec | None = None
     base: str | None = None
+    exit_adapter: str | None = None
     package: str | None = None
     file: str | None = None
     sha256: str | None = None
@@ -135,10 +136,16 @@ class ModelSpec:
                 raise ConfigError(f"models.toml: {self.id}: source {self.source!r} needs `{name}`")
         if ("reward" in self.capabilities) != (self.judge is not None):
             raise ConfigError(f"models.toml: {self.id}: the capability `reward` and the table `judge` go together")
+        if self.exit_adapter is not None and self.source == "adapter":
+            raise ConfigError(f"models.toml: {self.id}: an exit adapter belongs to the row of its base, {self.base}")
         if self.tool_call_format not in (None, "hermes"):
             raise ConfigError(f"models.toml: {self.id}: tool_call_format must be hermes, not {self.tool_call_format!r}")
         if not self.id or "/" in self.id or self.id.startswith("."):
             raise ConfigError(f"models.toml: id {self.id!r} must be a plain name without slashes")
+
+    @property
+    def exit_adapter_folder(self) -> Path | None:
+        return None if self.exit_adapter is None else (self.base_folder / self.exit_adapter).resolve()
 
     def folder(self, models_dir: Path) -> Path:
         """Where the prepared files of this model lie: a folder of safetensors, or a single GGUF file."""

@@ -196,9 +196,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Terminal: every choice has its finish reason, or what was asked for has been sent."""
+    """Terminal: every choice has its finish reason, or what was asked for has been sent. `accepted_drafts` of its tokens came from an inner layer and were
+    verified at full depth."""
 
     usage: Usage
+    accepted_drafts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

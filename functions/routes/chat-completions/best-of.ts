@@ -73,14 +73,14 @@ function addRead(usage: ChatCompletion['usage'], read: ReadUsage): ChatCompletio
 
 /** A whole answer as the event stream that a backend would have sent. */
 export function toEventStream(completion: ChatCompletion): ReadableStream<Uint8Array> {
-  const { id, created, model, system_fingerprint, choices, usage, best_of } = completion;
+  const { id, created, model, system_fingerprint, choices, usage, early_exit, best_of } = completion;
   const shared = { id, object: 'chat.completion.chunk' as const, created, model, system_fingerprint };
   const chunks: ChatCompletionChunk[] = choices.flatMap(({ index, message, logprobs, finish_reason }) => [
     { ...shared, choices: [{ index, delta: { role: 'assistant', content: '' } }] },
     { ...shared, choices: [{ index, delta: { content: message.content }, logprobs }] },
     { ...shared, choices: [{ index, delta: {}, finish_reason }], best_of },
   ]);
-  chunks.push({ ...shared, choices: [], usage });
+  chunks.push({ ...shared, choices: [], usage, ...(early_exit && { early_exit }) });
   const done = new TextEncoder().encode(`data: ${DONE}\n\n`);
   return new Blob([...chunks.map(encodeEvent), done]).stream();
 }

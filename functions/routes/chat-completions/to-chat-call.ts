@@ -1,6 +1,7 @@
 // Translates OpenAI's parameters into the backend's: one name each, every default filled in.
 import { toPlainMessage } from '../../schemas/chat-message';
 import type { CreateChatCompletion } from '../../schemas/create-chat-completion';
+import { toPlainEarlyExit } from '../../schemas/early-exit';
 import { toPlainFormat } from '../../schemas/response-format';
 import { toPlainTools } from '../../schemas/tool';
 import type { ChatCall } from '../../services/backend';
@@ -38,6 +39,7 @@ export function toChatCall(
     response_format: toPlainFormat(body.response_format),
     ...toPlainTools(body.tools ?? [], body.tool_choice),
     parallel_tool_calls: body.parallel_tool_calls ?? true,
+    early_exit: toPlainEarlyExit(body.early_exit),
     tenant: projectId,
     end_user: body.user ?? '',
     priority,

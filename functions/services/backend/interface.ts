@@ -2,6 +2,7 @@
 import type { ChatCompletion } from '../../schemas/chat-completion';
 import type { PlainMessage } from '../../schemas/chat-message';
 import type { DecisionsAnswer } from '../../schemas/decision';
+import type { PlainEarlyExit } from '../../schemas/early-exit';
 import type { ModelInfo } from '../../schemas/model';
 import type { PlainResponseFormat } from '../../schemas/response-format';
 import type { ComparisonAnswer } from '../../schemas/reward-comparison';
@@ -40,6 +41,7 @@ export interface ChatCall extends PlainTools {
   include_usage: boolean;
   response_format: PlainResponseFormat;
   parallel_tool_calls: boolean;
+  early_exit: PlainEarlyExit | null;
   /** Tenants take turns; cached prompts are shared within a tenant's end user only. */
   tenant: string;
   end_user: string;

@@ -10,11 +10,13 @@ export class ChatCompletionAssembler {
   readonly #choices = new Map<number, Omit<Choice, 'finish_reason'> & { finish_reason?: string }>();
   #first: ChatCompletionChunk | undefined;
   #usage: ChatCompletion['usage'] | undefined;
+  #earlyExit: ChatCompletion['early_exit'];
   #bestOf: ChatCompletion['best_of'];
 
   add(chunk: ChatCompletionChunk): void {
     this.#first ??= chunk;
     if (chunk.usage) this.#usage = chunk.usage;
+    if (chunk.early_exit) this.#earlyExit = chunk.early_exit;
     if (chunk.best_of) this.#bestOf = chunk.best_of;
     for (const choice of chunk.choices) this.#addChoice(choice);
   }
@@ -33,6 +35,7 @@ export class ChatCompletionAssembler {
       system_fingerprint,
       choices,
       usage: this.#usage,
+      ...(this.#earlyExit === undefined ? {} : { early_exit: this.#earlyExit }),
       ...(this.#bestOf === undefined ? {} : { best_of: this.#bestOf }),
     };
   }

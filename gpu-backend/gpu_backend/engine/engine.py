@@ -71,6 +71,15 @@ class Engine:
         return self._runner.model.config.vocab_size
 
     @property
+    def num_layers(self) -> int:
+        return self._runner.model.config.num_layers
+
+    @property
+    def exit_layer(self) -> int | None:
+        """Where drafts come from; None for a model without a drafter."""
+        return self._runner.exit_layer
+
+    @property
     def is_failing(self) -> bool:
         """Several steps in a row raised: the model itself is broken, not a request."""
         return self.num_failed_steps >= _MAX_FAILED_STEPS
@@ -237,9 +246,11 @@ class Engine:
 
     def _note_drafts(self, sequence: Sequence, num_drafted: int, num_accepted: int) -> None:
         if num_drafted:
-            self._scheduler.accept(sequence, num_drafted, max(0, num_accepted))
+            num_accepted = max(0, num_accepted)
+            self._scheduler.accept(sequence, num_drafted, num_accepted)
+            self._live[sequence.request.id].num_accepted_drafts += num_accepted
             self._metrics.drafted_tokens.labels(self.name).inc(num_drafted)
-            self._metrics.accepted_drafts.labels(self.name).inc(max(0, num_accepted))
+            self._metrics.accepted_drafts.labels(self.name).inc(num_accepted)
 
     def _close_choice(self, sequence: Sequence) -> list[tuple[str, Event]]:
         self._scheduler.remove(sequence)
@@ -252,7 +263,7 @@ class Engine:
             self._metrics.token_time.labels(self.name).observe(live.seconds_per_token)
         usage = Usage(len(live.request.prompt_ids), live.num_completion_tokens, live.num_cached)
         self._end(sequence.request.id, "finished")
-        return [(sequence.request.id, Finished(usage))]
+        return [(sequence.request.id, Finished(usage, live.num_accepted_drafts))]
 
     def _expire(self, now: float) -> list[tuple[str, Event]]:
         late = [i for i, live in self._live.items() if live.request.deadline_s is not None and now >= live.request.deadline_s]

@@ -32,6 +32,7 @@ class ModelRunner:
         self._hidden_states = HiddenStatesReader()
         self._encoded: dict[str, Tensor] = {}
         self._batches = Batches(model.device, config.kv_block_size, self._encoded, adapters)
+        self.exit_layer = None if drafter is None else drafter.exit_layer
         self._draft_round = None if drafter is None else DraftRound(model, self._cache, self._batches, drafter)
 
     def check_fit(self, request: Request) -> None:

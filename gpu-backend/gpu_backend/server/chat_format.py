@@ -6,7 +6,8 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from gpu_backend.core import CallDelta, Delta, TokenLogprob, Usage
+from gpu_backend.core import CallDelta, Delta, Finished, TokenLogprob, Usage
+from gpu_backend.server.early_exit import exit_object
 from gpu_backend.server.schemas import ChatRequest
 
 if TYPE_CHECKING:
@@ -18,19 +19,20 @@ class ChatFormat:
 
     def __init__(self, body: ChatRequest, model: ServedModel) -> None:
         self._body = body
+        self._model = model
         self._tokenizer = model.tokenizer
         self._fingerprint = f"fp_{model.revision}"
         # How an answer without text is written: a caller who gave tools expects null where there are only calls.
         self._nothing = None if body.tools else ""
 
-    def whole(self, deltas: list[Delta], usage: Usage) -> dict[str, Any]:
+    def whole(self, deltas: list[Delta], finished: Finished) -> dict[str, Any]:
         """The `chat.completion` object."""
         choices = []
         for index in range(self._body.n):
             own = [delta for delta in deltas if delta.choice == index]
             logprobs = [item for delta in own for item in delta.logprobs]
             choices.append({"index": index, "message": self._message(own), "logprobs": self._logprobs(logprobs), "finish_reason": own[-1].finish_reason})
-        return {**self._head("chat.completion"), "choices": choices, "usage": usage_object(usage)}
+        return {**self._head("chat.completion"), "choices": choices, **self._closing_fields(finished)}
 
     def _message(self, own: list[Delta]) -> dict[str, Any]:
         calls = _calls([delta.call for delta in own if delta.call is not None])
@@ -53,10 +55,13 @@ class ChatFormat:
             parts.append(self._choice(delta.choice, {}, finish_reason=delta.finish_reason))
         return b"".join(parts)
 
-    def closing(self, usage: Usage) -> bytes:
+    def closing(self, finished: Finished) -> bytes:
         """The usage chunk when asked for, then the end mark."""
-        final = sse({**self._head("chat.completion.chunk"), "choices": [], "usage": usage_object(usage)}) if self._body.include_usage else b""
+        final = sse({**self._head("chat.completion.chunk"), "choices": [], **self._closing_fields(finished)}) if self._body.include_usage else b""
         return final + b"data: [DONE]\n\n"
+
+    def _closing_fields(self, finished: Finished) -> dict[str, Any]:
+        return {"usage": usage_object(finished.usage), **exit_object(self._model, self._body, finished)}
 
     def _choice(self, index: int, delta: dict[str, Any], *, logprobs: Any = None, finish_reason: str | None = None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}

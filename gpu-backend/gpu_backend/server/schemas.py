@@ -75,6 +75,11 @@ class ChoiceFormat(StrictModel):
 ResponseFormat = Annotated[JsonObjectFormat | JsonSchemaFormat | RegexFormat | ChoiceFormat, Field(discriminator="type")]
 
 
+class EarlyExit(StrictModel):
+    mode: Literal["auto", "off", "lossless", "gated"] = "auto"
+    max_risk: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
 class ChatRequest(StrictModel):
     id: Annotated[str, Field(min_length=1, max_length=128)]
     created: int
@@ -103,6 +108,7 @@ class ChatRequest(StrictModel):
     end_user: Annotated[str, Field(max_length=512)] = ""
     priority: Annotated[int, Field(ge=-4, le=4)] = 0
     adapter: AdapterId | None = None
+    early_exit: EarlyExit | None = None
 
 
 class AdapterInfo(BaseModel):

@@ -29,6 +29,7 @@ from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.models.causal_lm.texts import load_texts
 from gpu_backend.models.causal_lm.weights import load_causal_lm
 from gpu_backend.models.reward.judge import Judge
+from gpu_backend.server.exit_adapters import load_exit_adapter
 from gpu_backend.server.grammar_queue import GrammarQueue
 from gpu_backend.tokenizer import Tokenizer
 
@@ -93,7 +94,9 @@ def load_served_model(
     grammars = GrammarCompiler(tokenizer, model.config.vocab_size, end_ids)
     judge = None if spec.judge is None else Judge.from_folder(path if path.is_dir() else path.parent, tokenizer, spec.judge)
     adapters = None if adapters_dir is None and not shipped else open_adapters(spec.id, model, adapters_dir, config, metrics, shipped)
-    engine = Engine(spec.id, ModelRunner(model, config, adapters), tokenizer, config, end_ids, metrics)
+    revision = revision_of(spec, path)
+    drafter, draft_lengths = load_exit_adapter(spec, model, revision)
+    engine = Engine(spec.id, ModelRunner(model, config, adapters, drafter), tokenizer, config, end_ids, metrics, draft_lengths=draft_lengths)
     warm_up(engine, Request(id="warm-up", prompt_ids=(0, 1, 2), task=SamplingParams(max_tokens=2, temperature=0.0)))
     if judge is not None:
         prove_judge(spec, judge, engine, context_length)
@@ -107,7 +110,7 @@ def load_served_model(
             "native": model.fused is not None,
         },
     )
-    return ServedModel(spec, _revision(spec, path), context_length, tokenizer, template, engine, grammars, tool_call_tokens, judge)
+    return ServedModel(spec, revision, context_length, tokenizer, template, engine, grammars, tool_call_tokens, judge)
 
 
 def find_tool_call_tokens(spec: ModelSpec, tokenizer: Tokenizer, template: ChatTemplate | None) -> tuple[int, int] | None:
@@ -164,7 +167,7 @@ def warm_up(engine: Engine, request: Request) -> None:
         raise ConfigError(f"{engine.name}: the first forward pass failed, see the log above")
 
 
-def _revision(spec: ModelSpec, path: Path) -> str:
+def revision_of(spec: ModelSpec, path: Path) -> str:
     """Changes whenever the weights may have changed: the declared checksum or revision, else sizes and times of the files."""
     if spec.sha256 is not None:
         return spec.sha256[:12]

@@ -15,6 +15,7 @@ from gpu_backend.core import AdapterError, AdapterNotFoundError, Delta, EngineOv
 from gpu_backend.core import Request as EngineRequest
 from gpu_backend.server.caller import cache_salt, deadline_of
 from gpu_backend.server.chat_format import ChatFormat, sse
+from gpu_backend.server.early_exit import may_draft
 from gpu_backend.server.errors import BackendError, envelope
 from gpu_backend.server.prompts import check_length, encode_messages
 from gpu_backend.server.response_format import to_grammar
@@ -85,7 +86,7 @@ async def _events(stream: RequestStream, fmt: ChatFormat, request_id: str | None
             if isinstance(event, Delta):
                 yield fmt.chunk(event)
             elif isinstance(event, Finished):
-                yield fmt.closing(event.usage)
+                yield fmt.closing(event)
             elif isinstance(event, Failed):
                 yield sse(envelope(event.code, event.message, request_id, event.param))
     finally:
@@ -109,7 +110,7 @@ async def _whole(request: Request, stream: RequestStream, fmt: ChatFormat) -> di
             elif isinstance(event, Failed):
                 raise BackendError(event.code, event.message, param=event.param)
             elif isinstance(event, Finished):
-                return fmt.whole(deltas, event.usage)
+                return fmt.whole(deltas, event)
         raise BackendError("internal_error", "The client left.")
     finally:
         watcher.cancel()
@@ -144,4 +145,5 @@ def _sampling(body: ChatRequest, model: ServedModel, max_tokens: int, form: Answ
         grammar=form.grammar,
         grammar_trigger=form.trigger,
         tool_call_tokens=form.tool_call_tokens,
+        drafts=may_draft(model, body),
     )

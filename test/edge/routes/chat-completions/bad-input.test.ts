@@ -30,6 +30,20 @@ const tooDeep = 'response_format.json_schema.schema';
 describe('a body made to hurt', () => {
   it.each<[string, string, string, string | null]>([
     ['n beyond its bound', raw('129', { n: '@' }), 'invalid_value', 'n'],
+    [
+      'a risk that no mode reads',
+      raw('0.01', { early_exit: { mode: 'lossless', max_risk: '@' } }),
+      'invalid_value',
+      'early_exit.max_risk',
+    ],
+    [
+      'a risk of nothing',
+      raw('0', { early_exit: { mode: 'gated', max_risk: '@' } }),
+      'invalid_value',
+      'early_exit.max_risk',
+    ],
+    ['an unknown mode', raw('"deep"', { early_exit: { mode: '@' } }), 'invalid_value', 'early_exit.mode'],
+    ['a layer', raw('3', { early_exit: { exit_layer: '@' } }), 'unknown_parameter', 'early_exit.exit_layer'],
     ['no tokens', raw('0', { max_tokens: '@' }), 'invalid_value', 'max_tokens'],
     ['NaN', raw('NaN', { temperature: '@' }), 'invalid_json', null],
     ['Infinity', raw('-Infinity', { frequency_penalty: '@' }), 'invalid_json', null],

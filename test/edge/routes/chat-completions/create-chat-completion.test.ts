@@ -51,6 +51,7 @@ const DEFAULTS = {
   tool_choice: 'auto',
   tool_name: null,
   parallel_tool_calls: true,
+  early_exit: null,
   stream: false,
 };
 
@@ -105,6 +106,15 @@ describe('200', () => {
       stop: ['a', 'b', 'c', 'd'],
     };
     expect(await backendBody(parameters)).toMatchObject(parameters);
+    for (const mode of ['auto', 'off', 'lossless'] as const) {
+      const early_exit = { mode, max_risk: null };
+      expect(await backendBody({ early_exit: { mode } })).toMatchObject({ early_exit });
+    }
+    const gated = { mode: 'gated', max_risk: 0.01 };
+    expect(await backendBody({ early_exit: gated })).toMatchObject({ early_exit: gated });
+    expect(await backendBody({ early_exit: {} })).toMatchObject({
+      early_exit: { mode: 'auto', max_risk: null },
+    });
     expect(await backendBody({ stop: 'END' })).toMatchObject({ stop: ['END'] });
     expect(await backendBody({ max_tokens: 5 })).toMatchObject({ max_tokens: 5 });
     expect(await backendBody({ max_completion_tokens: 6 })).toMatchObject({ max_tokens: 6 });

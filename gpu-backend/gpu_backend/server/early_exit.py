@@ -1,0 +1,38 @@
+"""What `early_exit` of a chat request means for its model, and what the answer says about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gpu_backend.core import Finished
+from gpu_backend.server.errors import BackendError
+from gpu_backend.server.schemas import ChatRequest
+
+if TYPE_CHECKING:
+    from gpu_backend.server.served_model import ServedModel
+
+
+def may_draft(model: ServedModel, body: ChatRequest) -> bool:
+    """Whether the engine may draft tokens for this request; it does so only while that pays. Raises BackendError where the model cannot do what is asked."""
+    mode = "auto" if body.early_exit is None else body.early_exit.mode
+    if mode == "gated":
+        message = f"{body.model} has no operating point for gated early exit: none was shown to hold its risk and to be faster than full depth. Use 'lossless'."
+        raise BackendError("unsupported_value", message, param="early_exit.mode")
+    if mode == "lossless" and model.engine.exit_layer is None:
+        raise BackendError("unsupported_value", f"{body.model} has no exit adapter, so no token can leave early.", param="early_exit.mode")
+    return mode != "off" and model.engine.exit_layer is not None
+
+
+def exit_object(model: ServedModel, body: ChatRequest, finished: Finished) -> dict[str, Any]:
+    """The field `early_exit` of an answer; empty where the request did not name it.
+
+    A draft that became part of the answer left at the exit layer: the layers above ran once for it and its neighbours together. All other tokens left at the
+    last layer. Every token is the one that full depth gives, so the least confidence is 1.
+    """
+    if body.early_exit is None:
+        return {}
+    engine, accepted = model.engine, finished.accepted_drafts
+    saved = 0 if engine.exit_layer is None else accepted * (engine.num_layers - engine.exit_layer)
+    mean = engine.num_layers - saved / max(1, finished.usage.completion_tokens)
+    mode = "lossless" if may_draft(model, body) else "off"
+    return {"early_exit": {"mode": mode, "mean_exit_layer": round(mean, 3), "layers_saved": saved, "accepted_drafts": accepted, "min_confidence": 1.0}}
