@@ -1,0 +1,147 @@
+"""Lossless early exit against full depth: the same greedy answers to held-out questions, alone and side by side, and what the drafts did."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from harness.engines import checked, models_dir
+from harness.quiet import wait_until_quiet
+from harness.report import report, settings_of
+from prometheus_client import CollectorRegistry
+
+from gpu_backend.config import EngineConfig, load_catalog
+from gpu_backend.core import Delta, Request, SamplingParams
+from gpu_backend.engine.metrics import EngineMetrics
+from gpu_backend.server.served_model import ServedModel, load_served_model
+from gpu_backend.train.own_answers import Prompt, prompts_of, read_questions
+
+MAX_TOKENS = 128
+BATCHES = (1, 4, 16)
+REPETITION = 0.2
+METRICS = ("attune_drafted_tokens_total", "attune_accepted_drafts_total", "attune_generated_tokens_total")
+
+
+@dataclass
+class Way:
+    """Seconds and tokens of each group of prompts, of the best round; and the answers."""
+
+    seconds: list[float] = field(default_factory=list)
+    answers: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+
+def main() -> None:
+    options = _parse()
+    settings = settings_of(
+        prompts=options.prompts,
+        questions="HH helpful first turns and GSM8K problems of the test part, half and half",
+        max_tokens=MAX_TOKENS,
+        ends="at the model's end token",
+        rounds=options.rounds,
+        timed="from the first token of a group to its last",
+        taken="best round of each group, full depth and early exit in turns",
+        without_loops=f"answers in which at most {REPETITION:.0%} of the 4-grams occurred before",
+    )
+    registry = CollectorRegistry()
+    served = _load(options, registry)
+    assert served.template is not None
+    prompts = prompts_of(served.template, read_questions(options.data, "test", options.prompts, options.seed))
+    rows: list[dict[str, Any]] = []
+    ratios: dict[str, float] = {}
+    for batch in BATCHES:
+        groups = [range(first, min(first + batch, len(prompts))) for first in range(0, len(prompts) if batch == 1 else min(len(prompts), 4 * batch), batch)]
+        ways = {"full": Way(), "early": Way()}
+        before = _counts(registry, served)
+        for _ in range(options.rounds):
+            wait_until_quiet()
+            for number, group in enumerate(groups):
+                for name, way in ways.items():
+                    _run(served, prompts, group, way, number, drafts=name == "early")
+        drafted, accepted, generated = (now - then for now, then in zip(_counts(registry, served), before, strict=True))
+        same = ways["full"].answers == ways["early"].answers
+        plain = [number for number, group in enumerate(groups) if all(_repetition(ways["full"].answers[index]) <= REPETITION for index in group)]
+        row = {
+            "batch": batch,
+            "groups": len(groups),
+            "identical": same,
+            "full_tokens_per_second": round(_speed(ways["full"], groups), 1),
+            "early_tokens_per_second": round(_speed(ways["early"], groups), 1),
+            "drafted": drafted,
+            "accepted": accepted,
+            "accepted_share_of_tokens": round(2 * accepted / generated, 3),
+        }
+        rows.append(row)
+        ratios[f"lossless_batch_{batch}"] = round(sum(ways["full"].seconds) / sum(ways["early"].seconds), 3)
+        if batch == 1:
+            ratios["lossless_batch_1_without_loops"] = round(_sum(ways["full"], plain) / _sum(ways["early"], plain), 3)
+            ratios["answers_without_loops"] = len(plain)
+        ratios[f"identical_batch_{batch}"] = float(same)
+    lengths = served.engine._scheduler._draft_lengths
+    costs = {} if lengths is None else {"round_costs_ms": repr(lengths.costs), "prior": lengths.prior, "exit_layer": served.engine.exit_layer}
+    report("early-exit", {**settings, **costs}, rows, ratios)
+
+
+def _load(options: argparse.Namespace, registry: CollectorRegistry) -> ServedModel:
+    spec = load_catalog()[0]
+    if options.exit_adapter is not None:
+        spec = replace(spec, exit_adapter=str(options.exit_adapter.resolve()))
+    if spec.exit_adapter is None:
+        raise SystemExit("the model's row names no exit_adapter: give --exit-adapter DIR")
+    return load_served_model(spec, models_dir(), EngineConfig(reuses_prefixes=False), EngineMetrics(registry))
+
+
+def _run(served: ServedModel, prompts: Sequence[Prompt], group: range, way: Way, number: int, *, drafts: bool) -> None:
+    """Keeps the best time of the group."""
+    task = SamplingParams(max_tokens=MAX_TOKENS, temperature=0.0, logprobs=True, drafts=drafts)
+    for index in group:
+        served.engine.add(Request(id=str(index), prompt_ids=prompts[index], task=task))
+    answers: dict[int, list[int]] = {index: [] for index in group}
+    started = None
+    while served.engine.has_work:
+        for name, event in checked(served.engine.step()):
+            if isinstance(event, Delta):
+                answers[int(name)] += [token.token_id for token in event.logprobs]
+        if started is None and all(answers.values()):
+            started = time.perf_counter()
+    seconds = time.perf_counter() - (started or time.perf_counter())
+    if number == len(way.seconds):
+        way.seconds.append(seconds)
+    way.seconds[number] = min(way.seconds[number], seconds)
+    way.answers |= {index: tuple(tokens) for index, tokens in answers.items()}
+
+
+def _repetition(tokens: Sequence[int]) -> float:
+    """The share of 4-grams that occurred before in the same answer."""
+    grams = [tuple(tokens[at : at + 4]) for at in range(len(tokens) - 3)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def _speed(way: Way, groups: Sequence[range]) -> float:
+    return sum(len(way.answers[index]) for group in groups for index in group) / sum(way.seconds)
+
+
+def _sum(way: Way, numbers: Sequence[int]) -> float:
+    return sum(way.seconds[number] for number in numbers)
+
+
+def _counts(registry: CollectorRegistry, served: ServedModel) -> list[int]:
+    return [int(registry.get_sample_value(name, {"model": served.engine.name}) or 0) for name in METRICS]
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="npm run bench -- early-exit")
+    parser.add_argument("--data", type=Path, required=True, help="the folder of data sets (docs/training.md)")
+    parser.add_argument("--exit-adapter", type=Path, help="the folder of one; the model's own by default")
+    parser.add_argument("--prompts", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
