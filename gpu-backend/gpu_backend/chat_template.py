@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -123,7 +124,7 @@ class Shield:
     def character_for(texts: Sequence[str]) -> str:
         """A private-use character that occurs in none of the texts; there are 137,468, more than any set of texts within the limits uses up."""
         used = set().union(*map(set, texts)) if texts else set()
-        for point in (*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE), *range(0x100000, 0x10FFFE)):
+        for point in chain(range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE)):
             if chr(point) not in used:
                 return chr(point)
         raise TemplateRefusedError("The messages use every private-use character there is.")
