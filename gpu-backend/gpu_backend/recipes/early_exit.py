@@ -22,6 +22,7 @@ from gpu_backend.engine.pass_costs import measure_round_costs
 from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter
 from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.models.causal_lm.texts import load_texts
+from gpu_backend.models.revision import revision_of
 from gpu_backend.recipes.judge_row import RecipeError, needed, print_step
 from gpu_backend.train.exit_model import ExitModel, exit_loss, exit_shares, shortlist_of
 from gpu_backend.train.loop import Run, Training, train
@@ -89,7 +90,7 @@ def run_exit_adapter(name: str, options: argparse.Namespace) -> None:
     base = open_model(spec.folder(options.models_dir), options.models_dir)
     _, _, end_ids = load_texts(spec.folder(options.models_dir))
     shortlist_S = shortlist_of(learned, recipe.shortlist_size, end_ids)
-    revision = (spec.sha256 or spec.revision or "")[:12]
+    revision = revision_of(spec, spec.folder(options.models_dir))
     model = ExitModel.fresh(base, recipe.exit_layers, shortlist_S, width=recipe.width, base_revision=revision, seed=seed)
     training = replace(recipe.training, seed=seed)
     train(model, Run(rows=learned, loss_of=exit_loss, training=training, folder=options.out / "training", report=print_step), Accelerator())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from gpu_backend.layers.placement import pick_device, pick_dtype
 from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.models.causal_lm.texts import load_texts
 from gpu_backend.models.causal_lm.weights import load_causal_lm
+from gpu_backend.models.revision import revision_of
 from gpu_backend.models.reward.judge import Judge
 from gpu_backend.server.exit_adapters import load_exit_adapter
 from gpu_backend.server.grammar_queue import GrammarQueue
@@ -165,14 +165,3 @@ def warm_up(engine: Engine, request: Request) -> None:
         engine.step()
     if engine.num_failed_steps:
         raise ConfigError(f"{engine.name}: the first forward pass failed, see the log above")
-
-
-def revision_of(spec: ModelSpec, path: Path) -> str:
-    """Changes whenever the weights may have changed: the declared checksum or revision, else sizes and times of the files."""
-    if spec.sha256 is not None:
-        return spec.sha256[:12]
-    if spec.revision is not None:
-        return spec.revision[:12]
-    files = sorted([path] if path.is_file() else path.glob("*.safetensors"))
-    facts = "".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns};" for file in files)
-    return hashlib.sha256(facts.encode()).hexdigest()[:12]

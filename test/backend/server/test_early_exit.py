@@ -18,10 +18,11 @@ from prometheus_client import CollectorRegistry
 from gpu_backend.config import ConfigError, EngineConfig, ServerConfig, load_catalog
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.models.causal_lm.exit_adapter import CONFIG, WEIGHTS, ExitAdapter, ExitAdapterConfig
+from gpu_backend.models.revision import revision_of
 from gpu_backend.server import exit_adapters
 from gpu_backend.server.app import create_app
 from gpu_backend.server.loading import load_served_models
-from gpu_backend.server.served_model import ServedModel, revision_of
+from gpu_backend.server.served_model import ServedModel
 from judge_support import BASE, row, write_catalog
 
 from .conftest import SECRET, serving

@@ -1,0 +1,19 @@
+"""What tells one version of a model's weights from another, in answers and beside parts that were trained on them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from gpu_backend.config import ModelSpec
+
+
+def revision_of(spec: ModelSpec, path: Path) -> str:
+    """Changes whenever the weights may have changed: the declared checksum or revision, else sizes and times of the files."""
+    if spec.sha256 is not None:
+        return spec.sha256[:12]
+    if spec.revision is not None:
+        return spec.revision[:12]
+    files = sorted([path] if path.is_file() else path.glob("*.safetensors"))
+    facts = "".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns};" for file in files)
+    return hashlib.sha256(facts.encode()).hexdigest()[:12]
