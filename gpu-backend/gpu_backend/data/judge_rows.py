@@ -20,14 +20,19 @@ class TrainingRow(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JudgedRow:
-    """The prompts of one pair: the better answer in slot A, and in slot B. The label follows each."""
+    """The prompts of one pair: the better answer in slot A, and in slot B. The label follows each. One of them may be None, where a pair is to be seen in one
+    order only."""
 
-    better_first: tuple[int, ...]
-    better_second: tuple[int, ...]
+    better_first: tuple[int, ...] | None
+    better_second: tuple[int, ...] | None
+
+    @property
+    def prompts(self) -> list[tuple[int, ...]]:
+        return [prompt for prompt in (self.better_first, self.better_second) if prompt is not None]
 
     @property
     def length(self) -> int:
-        return max(len(self.better_first), len(self.better_second))
+        return max(map(len, self.prompts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,15 @@ RowT = TypeVar("RowT", bound=TrainingRow)
 
 
 def judged_rows(judge: Judge, pairs: Sequence[PreferencePair], *, max_tokens: int, criterion_rate: float = 0.0, seed: int = 0) -> list[JudgedRow]:
-    """Rows of all pairs that take at most `max_tokens` without the oldest turns of their question, the answers uncut. A pair's criterion is named in this
-    share of rows: the judge must do without it, too."""
+    """Rows of all pairs that take at most `max_tokens` without the oldest turns of their question, the answers uncut, in both orders. A pair's criterion is
+    named in this share of rows: the judge must do without it, too."""
     return [row for _, row in _judged(judge, pairs, max_tokens, criterion_rate, seed)]
+
+
+def in_one_order(rows: Sequence[JudgedRow], seed: int) -> list[JudgedRow]:
+    """Each row in the order that a coin decides: twice as many pairs for the same work."""
+    rng = random.Random(f"{seed}/order")
+    return [replace(row, better_second=None) if rng.random() < 0.5 else replace(row, better_first=None) for row in rows]
 
 
 def judged_pairs(judge: Judge, pairs: Sequence[PreferencePair], *, max_tokens: int, criterion_rate: float = 0.0, seed: int = 0) -> list[PreferencePair]:

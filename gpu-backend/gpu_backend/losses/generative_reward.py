@@ -45,18 +45,24 @@ class GenerativeRewardLoss:
     def __init__(self, config: GenerativeRewardLossConfig) -> None:
         self._config = config
 
-    def __call__(self, label_logits_P22: Tensor) -> LossOutput:
+    def __call__(self, label_logits_P22: Tensor, is_seen_P2: Tensor | None = None) -> LossOutput:
+        """`is_seen_P2` says which orders count, at least one of each pair; without it both do. The order penalty, consistency and position bias are means
+        over pairs that are seen in both, or 0 where there is none."""
         margin_P2 = winner_margins(label_logits_P22)
-        loss = smoothed_margin_loss(margin_P2, self._config.epsilon).mean()
+        seen_P2 = torch.ones_like(margin_P2) if is_seen_P2 is None else is_seen_P2.to(margin_P2)
+        num_seen_P, in_both_P = seen_P2.sum(dim=1), seen_P2.prod(dim=1)
+        num_both = in_both_P.sum().clamp(min=1)
+        loss = ((smoothed_margin_loss(margin_P2, self._config.epsilon) * seen_P2).sum(dim=1) / num_seen_P).mean()
         bias_P = (margin_P2[:, 0] - margin_P2[:, 1]) / 2
         if self._config.order_penalty > 0:
-            loss = loss + self._config.order_penalty * bias_P.square().mean()
-        mean_P = margin_P2.detach().mean(dim=1)
+            loss = loss + self._config.order_penalty * (bias_P.square() * in_both_P).sum() / num_both
+        mean_P = (margin_P2.detach() * seen_P2).sum(dim=1) / num_seen_P
+        agrees_P = ((margin_P2[:, 0] > 0) == (margin_P2[:, 1] > 0)).float()
         metrics = {
             "accuracy": (mean_P > 0).float().mean().item(),
-            "consistency": ((margin_P2[:, 0] > 0) == (margin_P2[:, 1] > 0)).float().mean().item(),
+            "consistency": ((agrees_P * in_both_P).sum() / num_both).item(),
             "margin": mean_P.mean().item(),
-            "position_bias": bias_P.detach().mean().item(),
+            "position_bias": ((bias_P.detach() * in_both_P).sum() / num_both).item(),
         }
         return LossOutput(loss, metrics)
 

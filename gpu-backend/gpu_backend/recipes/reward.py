@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
 
 from gpu_backend.chat_template import ChatTemplate
-from gpu_backend.data.judge_rows import judged_pairs, judged_rows, text_rows
+from gpu_backend.data.judge_rows import in_one_order, judged_pairs, judged_rows, text_rows
 from gpu_backend.data.obvious_pairs import make_obvious_pairs
 from gpu_backend.data.preference_pairs import PreferencePair, read_gsm8k_train
 from gpu_backend.data.scalar_rows import scalar_rows
@@ -33,7 +35,7 @@ class RewardRecipe:
     turn alone, or in stage 1 has more than `stage_1_max_tokens`, is left out.
 
     Between the paper's two stages, a small judge first learns to compare at all, from `num_obvious_pairs` made by rule; `num_mixed_pairs` more of them
-    are mixed into stage 2, so that it does not forget.
+    are mixed into stage 2, so that it does not forget, and `num_last_pairs` into its second part, which sees every pair once more, in one order.
     """
 
     judge: str
@@ -41,6 +43,7 @@ class RewardRecipe:
     num_pairs: int
     num_obvious_pairs: int
     num_mixed_pairs: int
+    num_last_pairs: int
     stage_1_pairs: int
     stage_1_max_tokens: int
     obvious_max_tokens: int
@@ -49,8 +52,10 @@ class RewardRecipe:
     stage_1: RewardTraining
     obvious: RewardTraining
     stage_2: RewardTraining
+    stage_2_last: RewardTraining
 
 
+RowT = TypeVar("RowT")
 _LOSS = GenerativeRewardLossConfig(epsilon=0.05, order_penalty=0.25)
 RECIPES: dict[str, RewardRecipe] = {
     "reward_debug": RewardRecipe(
@@ -59,6 +64,7 @@ RECIPES: dict[str, RewardRecipe] = {
         num_pairs=16,
         num_obvious_pairs=8,
         num_mixed_pairs=8,
+        num_last_pairs=8,
         stage_1_pairs=8,
         stage_1_max_tokens=128,
         obvious_max_tokens=128,
@@ -66,6 +72,7 @@ RECIPES: dict[str, RewardRecipe] = {
         stage_1=RewardTraining(learning_rate=2e-4, rows_per_step=8),
         obvious=RewardTraining(learning_rate=3e-4, rows_per_step=8),
         stage_2=RewardTraining(learning_rate=3e-4, rows_per_step=8),
+        stage_2_last=RewardTraining(learning_rate=3e-4, rows_per_step=8),
     ),
     "reward_embedded": RewardRecipe(
         judge=SHIPPED,
@@ -73,6 +80,7 @@ RECIPES: dict[str, RewardRecipe] = {
         num_pairs=3200,
         num_obvious_pairs=2560,
         num_mixed_pairs=2000,
+        num_last_pairs=1200,
         stage_1_pairs=160,
         stage_1_max_tokens=384,
         obvious_max_tokens=160,
@@ -80,6 +88,7 @@ RECIPES: dict[str, RewardRecipe] = {
         stage_1=RewardTraining(learning_rate=2e-4, rows_per_step=16),
         obvious=RewardTraining(learning_rate=3e-4, warmup_share=0.1, rows_per_step=16, loss=_LOSS),
         stage_2=RewardTraining(learning_rate=2e-4, rows_per_step=16, loss=_LOSS),
+        stage_2_last=RewardTraining(learning_rate=3e-4, rows_per_step=32, rows_per_microbatch=8, loss=_LOSS),
     ),
 }
 
@@ -95,14 +104,18 @@ def run_generative(name: str, options: argparse.Namespace) -> None:
     started = time.monotonic()
     texts = text_rows(judge, pairs, max_tokens=recipe.stage_1_max_tokens, seed=seed)[: recipe.stage_1_pairs]
     train_reward(model, texts, judge.label_ids, replace(recipe.stage_1, seed=seed), options.out / "stage_1", print_step, accelerator)
-    num_easy = recipe.num_obvious_pairs
-    easy = judged_rows(judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.obvious_max_tokens)[: num_easy + recipe.num_mixed_pairs]
-    train_reward(model, easy[:num_easy], judge.label_ids, replace(recipe.obvious, seed=seed), options.out / "obvious", print_step, accelerator)
-    rows = judged_rows(judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)[: recipe.num_pairs] + easy[num_easy:]
-    train_reward(model, rows, judge.label_ids, replace(recipe.stage_2, seed=seed), options.out / "stage_2", print_step, accelerator)
+    easy, mixed, last = _in_turn(judged_rows(judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.obvious_max_tokens), _made_counts(recipe))
+    preferred = judged_rows(judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)
+    stages = (
+        ("obvious", recipe.obvious, easy),
+        ("stage_2", recipe.stage_2, preferred[: recipe.num_pairs] + mixed),
+        ("stage_2_last", recipe.stage_2_last, in_one_order(preferred, seed) + last),
+    )
+    for folder, training, rows in stages:
+        train_reward(model, rows, judge.label_ids, replace(training, seed=seed), options.out / folder, print_step, accelerator)
     if accelerator.is_main_process:
         model.save_adapter(options.out / "adapter", torch.bfloat16)
-        write_summary(options.out, name, seed, len(rows), started)
+        write_summary(options.out, name, seed, sum(len(rows) for _, _, rows in stages), started)
 
 
 def run_scalar(options: argparse.Namespace) -> None:
@@ -116,18 +129,23 @@ def run_scalar(options: argparse.Namespace) -> None:
         raise RecipeError(f"{row.base_folder} has no chat template, which the scalar model reads conversations with")
     seed, data = options.seed, needed(options, "data", DATA)
     pairs = hh_training_pairs(data, seed)
-    num_easy = recipe.num_obvious_pairs
-    easy = judged_pairs(row.judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.obvious_max_tokens)[: num_easy + recipe.num_mixed_pairs]
-    kept = judged_pairs(row.judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)[: recipe.num_pairs]
+    made = judged_pairs(row.judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.obvious_max_tokens)
+    easy, mixed, last = _in_turn(made, _made_counts(recipe))
+    kept = judged_pairs(row.judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)
+    stages = (
+        ("scalar_obvious", recipe.obvious, easy),
+        ("scalar_stage_2", recipe.stage_2, kept[: recipe.num_pairs] + mixed),
+        ("scalar_stage_2_last", recipe.stage_2_last, kept + last),
+    )
     model = ScalarModel(LoraModel.from_folder(row.base_folder, recipe.lora, seed=seed))
     started = time.monotonic()
-    for name, chosen, stage in (("scalar_obvious", easy[:num_easy], recipe.obvious), ("scalar_stage_2", kept + easy[num_easy:], recipe.stage_2)):
+    for name, stage, chosen in stages:
         # The frame of a conversation may take a few tokens more than the judge's; no pair is cut for that.
         rows = scalar_rows(template, chosen, max_tokens=row.spec.max_tokens)
         train_scalar_reward(model, rows, replace(stage, seed=seed), options.out / name, print_step, accelerator)
     if accelerator.is_main_process:
         model.save(options.out / "scalar", torch.bfloat16)
-        write_summary(options.out, "reward_scalar", seed, len(rows), started)
+        write_summary(options.out, "reward_scalar", seed, sum(len(chosen) for _, _, chosen in stages), started)
 
 
 def write_summary(out: Path, name: str, seed: int, num_pairs: int, started: float) -> None:
@@ -136,5 +154,15 @@ def write_summary(out: Path, name: str, seed: int, num_pairs: int, started: floa
 
 
 def _made_pairs(recipe: RewardRecipe, pairs: list[PreferencePair], data: Path, seed: int) -> list[PreferencePair]:
-    """Twice as many as are used: some are too long."""
-    return make_obvious_pairs(pairs, read_gsm8k_train(data), 2 * (recipe.num_obvious_pairs + recipe.num_mixed_pairs), seed)
+    """More than are used: some are too long."""
+    return make_obvious_pairs(pairs, read_gsm8k_train(data), 2 * sum(_made_counts(recipe)), seed)
+
+
+def _made_counts(recipe: RewardRecipe) -> tuple[int, int, int]:
+    return recipe.num_obvious_pairs, recipe.num_mixed_pairs, recipe.num_last_pairs
+
+
+def _in_turn(rows: Sequence[RowT], counts: Sequence[int]) -> list[list[RowT]]:
+    """So many rows after each other."""
+    starts = [sum(counts[:index]) for index in range(len(counts))]
+    return [list(rows[start : start + count]) for start, count in zip(starts, counts, strict=True)]

@@ -44,23 +44,27 @@ def train_reward(
     reward_loss = GenerativeRewardLoss(training.loss)
 
     def loss_of(wrapped: torch.nn.Module, group: Sequence[JudgedRow]) -> LossOutput:
-        return reward_loss(_label_logits(wrapped, group, label_ids))
+        logits_P22 = _label_logits(wrapped, group, label_ids)
+        is_seen_P2 = torch.tensor([[row.better_first is not None, row.better_second is not None] for row in group], device=logits_P22.device)
+        return reward_loss(logits_P22, is_seen_P2)
 
     train(model, Run(rows=judged, loss_of=loss_of, training=training, folder=folder, report=report), accelerator)
 
 
 def judge_rows(model: LoraModel, rows: Sequence[JudgedRow], label_ids: tuple[int, int], rows_per_microbatch: int = 4) -> Tensor:
-    """Label logits of every row in both orders: (P, 2, 2) in float32; column 0 is the better answer in slot A."""
+    """Label logits of every row in both orders: (P, 2, 2) in float32; column 0 is the better answer in slot A. An order without a prompt has zeros."""
     return read_rows(model, rows, lambda module, group: _label_logits(module, group, label_ids), rows_per_microbatch)
 
 
 def _label_logits(model: torch.nn.Module, group: Sequence[JudgedRow], label_ids: tuple[int, int]) -> Tensor:
     """(P, 2, 2): pair, order, label."""
-    prompts = [prompt for row in group for prompt in (row.better_first, row.better_second)]
+    prompts = [prompt for row in group for prompt in row.prompts]
+    places = [2 * index + order for index, row in enumerate(group) for order, prompt in enumerate((row.better_first, row.better_second)) if prompt is not None]
     ids_BT = padded(model, prompts)
     last_B = torch.tensor([len(prompt) - 1 for prompt in prompts], device=ids_BT.device)
     logits_B2: Tensor = model(ids_BT, torch.arange(len(prompts), device=ids_BT.device), last_B, label_ids)
-    return logits_B2.view(len(group), 2, 2)
+    logits_O2 = logits_B2.new_zeros(2 * len(group), 2).index_copy(0, torch.tensor(places, device=ids_BT.device), logits_B2)
+    return logits_O2.view(len(group), 2, 2)
 
 
 def _text_loss(model: torch.nn.Module, group: Sequence[TextRow]) -> LossOutput:

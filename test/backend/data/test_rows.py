@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from gpu_backend.chat_template import ChatTemplate
 from gpu_backend.config import JudgeSpec
-from gpu_backend.data.judge_rows import TextRow, judged_pairs, judged_rows, microbatches, step_indices, text_rows
+from gpu_backend.data.judge_rows import TextRow, in_one_order, judged_pairs, judged_rows, microbatches, step_indices, text_rows
 from gpu_backend.data.obvious_pairs import make_obvious_pairs
 from gpu_backend.data.preference_pairs import PreferencePair
 from gpu_backend.data.scalar_rows import scalar_rows
@@ -36,6 +36,21 @@ def read(ids: tuple[int, ...]) -> str:
 def test_a_row_has_the_better_answer_in_either_slot(judge: Judge) -> None:
     (row,) = judged_rows(judge, [pair()], max_tokens=100)
     assert (read(row.better_first), read(row.better_second)) == ("|q|good|bad|?", "|q|bad|good|?")
+
+
+def test_a_coin_decides_the_order_of_rows_in_one_order(judge: Judge) -> None:
+    rows = in_one_order(judged_rows(judge, [pair(chosen=str(number)) for number in range(200)], max_tokens=100), seed=3)
+    firsts = [row for row in rows if row.better_first is not None]
+    assert 70 < len(firsts) < 130 and all((row.better_first is None) != (row.better_second is None) for row in rows)
+    assert rows == in_one_order(judged_rows(judge, [pair(chosen=str(number)) for number in range(200)], max_tokens=100), seed=3)
+
+
+def test_a_long_conversation_loses_its_oldest_turns(judge: Judge) -> None:
+    talk = replace(pair(), question=(("user", "a" * 30), ("assistant", "b" * 10), ("user", "c")))
+    read_questions = [read(judged_rows(judge, [talk], max_tokens=limit)[0].better_first or ()) for limit in (200, 40, 20)]
+    assert ["a" in text for text in read_questions] == [True, False, False] and ["bb" in text for text in read_questions] == [True, True, False]
+    assert all("c" in text for text in read_questions)
+    assert judged_pairs(judge, [talk], max_tokens=20)[0].question == (("user", "c"),)
 
 
 def test_long_pairs_are_left_out_never_cut(judge: Judge) -> None:

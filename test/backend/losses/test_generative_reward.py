@@ -72,6 +72,25 @@ def test_margins_point_to_the_better_answer_in_both_orders() -> None:
     assert torch.sigmoid(margins).mean(dim=1).tolist() == pytest.approx([0.8807970780, 0.8807970780])
 
 
+def test_a_pair_seen_in_one_order_counts_as_much_as_one_seen_in_both() -> None:
+    # Margins 2 and -1 of the first pair, of which the second is not seen; 1 and 3 of the other. No smoothing: softplus(-2); softplus(-1) and softplus(-3).
+    logits = torch.tensor([[[2.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 3.0]]], requires_grad=True)
+    seen = torch.tensor([[True, False], [True, True]])
+    output = GenerativeRewardLoss(GenerativeRewardLossConfig(epsilon=0.0, order_penalty=0.5))(logits, seen)
+    # The order penalty is that of the second pair alone: half of ((1 - 3) / 2) squared.
+    assert output.loss.item() == pytest.approx((0.1269280 + (0.3132617 + 0.0485874) / 2) / 2 + 0.5, abs=1e-6)
+    assert output.metrics == pytest.approx({"accuracy": 1.0, "consistency": 1.0, "margin": 2.0, "position_bias": -1.0})
+    output.loss.backward()
+    assert logits.grad is not None and logits.grad[0, 1].abs().sum() == 0 and logits.grad[0, 0].abs().sum() > 0
+
+
+def test_without_a_pair_in_both_orders_there_is_no_order_penalty() -> None:
+    logits, seen = torch.tensor([[[2.0, 0.0], [5.0, 0.0]]]), torch.tensor([[True, False]])
+    plain, penal = (GenerativeRewardLoss(GenerativeRewardLossConfig(order_penalty=penalty))(logits, seen) for penalty in (0.0, 9.0))
+    assert plain.loss.item() == penal.loss.item()
+    assert penal.metrics["consistency"] == penal.metrics["position_bias"] == 0.0
+
+
 def test_metrics_of_two_pairs_by_hand() -> None:
     # Margins (2, 1), right in both orders, and (1, -3), wrong on average and in one order.
     output = GenerativeRewardLoss(GenerativeRewardLossConfig())(torch.tensor([[[2.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [3.0, 0.0]]]))

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from gpu_backend.config import EngineConfig
 from gpu_backend.core import LabelScores, LabelScoresReady
-from gpu_backend.data.judge_rows import JudgedRow, TextRow
+from gpu_backend.data.judge_rows import JudgedRow, TextRow, in_one_order
 from gpu_backend.engine.local_engine import engine_around
 from gpu_backend.evals.engine_judge import read_adapter
 from gpu_backend.losses.generative_reward import GenerativeRewardLoss, GenerativeRewardLossConfig, winner_margins
@@ -83,6 +83,23 @@ def test_padding_changes_no_logit(base: Path) -> None:
     assert len({row.length for row in rows}) > 1
     together, alone = judge_rows(model, rows, LABELS), judge_rows(model, rows, LABELS, rows_per_microbatch=1)
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_a_row_in_one_order_is_read_as_that_half_of_it(base: Path) -> None:
+    model, rows = tiny_lora(base), easy_rows(6)
+    whole, half = judge_rows(model, rows, LABELS), judge_rows(model, in_one_order(rows, seed=1), LABELS)
+    is_seen = half.abs().sum(dim=2) > 0
+    assert is_seen.sum(dim=1).tolist() == [1] * 6 and is_seen[:, 0].any() and is_seen[:, 1].any()
+    torch.testing.assert_close(half[is_seen], whole[is_seen], atol=1e-5, rtol=0)
+
+
+def test_rows_in_one_order_are_learned_together_with_whole_ones(base: Path, tmp_path: Path) -> None:
+    model = tiny_lora(base)
+    rows = in_one_order(easy_rows(12), seed=1) + easy_rows(4, seed=2)
+    train_reward(model, rows, LABELS, RewardTraining(learning_rate=1e-2, rows_per_step=16, num_epochs=60, checkpoint_every=1000), tmp_path)
+    margins, is_seen = winner_margins(judge_rows(model, rows, LABELS)), judge_rows(model, rows, LABELS).abs().sum(dim=2) > 0
+    assert is_seen.sum().item() == 12 + 2 * 4
+    assert (margins[is_seen] > 1).all(), "of each pair the orders that were seen"
 
 
 def test_a_fresh_lora_is_the_base(base: Path) -> None:
