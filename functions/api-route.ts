@@ -57,6 +57,7 @@ const LIMIT_ERRORS: ErrorCode[] = [
   'rate_limit_exceeded',
   'concurrency_limit_exceeded',
   'key_spend_limit_exceeded',
+  'project_spend_limit_exceeded',
   'model_not_allowed',
 ];
 

@@ -2,5 +2,6 @@
 import { createApp } from './app';
 
 export { LedgerObject } from './services/ledger/durable-object';
+export { ProjectLedgerObject } from './services/ledger/project-object';
 
 export default createApp();

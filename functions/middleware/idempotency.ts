@@ -33,7 +33,7 @@ export const idempotency = () =>
     const claim = { idempotencyKey, fingerprint, requestId, lifeMs };
     const { outcome, refusal, state } = await timed(c, 'idempotency', services.idempotency.claim(key, claim));
     c.set('limitState', state);
-    if (refusal !== null) throw limitExceeded(refusal, key.limits);
+    if (refusal !== null) throw limitExceeded(refusal, key);
     if (outcome.kind !== 'run') return repeat(c, outcome);
 
     const ended = Promise.withResolvers<Ended | null>();

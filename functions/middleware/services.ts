@@ -28,7 +28,7 @@ export const services = (overrides: Partial<Services>) => {
 
 function createServices(env: Env, overrides: Partial<Services>): Services {
   const backend = overrides.backend ?? new HttpBackend({ url: env.BACKEND_URL, secret: env.BACKEND_SECRET });
-  const ledger = overrides.ledger ?? new DurableObjectLedger(env.LEDGER);
+  const ledger = overrides.ledger ?? new DurableObjectLedger(env.LEDGER, env.PROJECT_LEDGER);
   return {
     keys: new D1KeyStore(env.DB, env.KEY_PEPPER),
     keyRegistry: new D1KeyRegistry(env.DB, env.KEY_PEPPER),
