@@ -38,6 +38,10 @@ const header = (description: string, example: string) => ({
 const SHARED_HEADERS = {
   'x-request-id': header('Names this request in logs and errors.', 'req_01KAV5W1Q2M3N4P5R6S7T8V9WX'),
   'openai-processing-ms': header('Milliseconds until the headers were sent.', '12'),
+  'x-data-retention': header(
+    'How long the answer is kept: `none`, `24h` for repeats of the request, or `30d` with `store: true`.',
+    'none',
+  ),
 };
 
 /** The headers of every answer of a metered operation. */
@@ -73,10 +77,6 @@ const IDEMPOTENCY_PARAMETER = {
 /** The headers of an answer to a POST. */
 const IDEMPOTENCY_HEADERS = {
   'idempotent-replayed': header('`true` where the answer is that of an earlier request.', 'true'),
-  'x-data-retention': header(
-    'How long the answer is kept: `none`, `24h` for repeats of the request, or `until-deleted`.',
-    '24h',
-  ),
 };
 
 const IDEMPOTENCY_ERRORS: ErrorCode[] = [
