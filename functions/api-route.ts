@@ -9,6 +9,7 @@ import { limitBody, readJsonBody } from './middleware/body';
 import { idempotency } from './middleware/idempotency';
 import { limitHeaders } from './middleware/limit-headers';
 import { meter, type Estimate } from './middleware/meter';
+import { nameOperation } from './middleware/request-log';
 import { restrictions } from './middleware/restrictions';
 
 interface ApiRouteConfig {
@@ -121,7 +122,7 @@ export const BACKEND_ERRORS: ErrorCode[] = [
 /** Like createRoute of zod-openapi, with key check, body reading, shared headers and error answers. */
 export function createApiRoute<R extends ApiRouteConfig>(config: R) {
   const { access, metering, maxBodyBytes, errors = [], responses, ...route } = config;
-  const middleware: MiddlewareHandler<AppEnv>[] = [];
+  const middleware: MiddlewareHandler<AppEnv>[] = [nameOperation(route.operationId)];
   const codes = new Set<ErrorCode>([...errors, 'internal_error']);
   if (maxBodyBytes !== undefined) {
     middleware.push(limitBody(maxBodyBytes));

@@ -58,7 +58,7 @@ async function settle(c: Context<AppEnv>, operation: string, metering: Metering)
 }
 
 /** What usage says of a request. */
-function useOf(c: Context<AppEnv>, operation: string, tokens: TokenUse): Use {
+export function useOf(c: Context<AppEnv>, operation: string, tokens: TokenUse): Use {
   const { key, body } = c.var;
   const user: unknown = (body as { user?: unknown } | null | undefined)?.user;
   return {

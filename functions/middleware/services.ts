@@ -10,6 +10,7 @@ import { D1KeyRegistry, D1KeyStore } from '../services/keys';
 import { DurableObjectLedger } from '../services/ledger';
 import { CachedModelCatalog } from '../services/models';
 import { D1ProjectRegistry } from '../services/projects';
+import { StructuredRequestLog } from '../services/request-log';
 import { D1UsageStore } from '../services/usage';
 
 const KEEP_ALIVE_MS = 15_000;
@@ -38,6 +39,7 @@ function createServices(env: Env, overrides: Partial<Services>): Services {
     usage: new D1UsageStore(env.DB),
     models: new CachedModelCatalog(backend),
     chatCompletions: new D1R2ChatCompletionStore(env.DB, env.STORE),
+    requestLog: new StructuredRequestLog(env.ANALYTICS),
     keepAliveMs: KEEP_ALIVE_MS,
     probeMs: env.STREAM_PROBE_MS === 0 ? Infinity : env.STREAM_PROBE_MS,
     ...overrides,
