@@ -9,6 +9,7 @@ import { limitBody, readJsonBody } from './middleware/body';
 import { idempotency } from './middleware/idempotency';
 import { limitHeaders } from './middleware/limit-headers';
 import { meter, type Estimate } from './middleware/meter';
+import { nameOperation } from './middleware/request-log';
 import { restrictions } from './middleware/restrictions';
 
 interface ApiRouteConfig {
@@ -38,6 +39,10 @@ const header = (description: string, example: string) => ({
 const SHARED_HEADERS = {
   'x-request-id': header('Names this request in logs and errors.', 'req_01KAV5W1Q2M3N4P5R6S7T8V9WX'),
   'openai-processing-ms': header('Milliseconds until the headers were sent.', '12'),
+  'x-data-retention': header(
+    'How long the answer is kept: `none`, `24h` for repeats of the request, or `30d` with `store: true`.',
+    'none',
+  ),
 };
 
 /** The headers of every answer of a metered operation. */
@@ -57,6 +62,7 @@ const LIMIT_ERRORS: ErrorCode[] = [
   'rate_limit_exceeded',
   'concurrency_limit_exceeded',
   'key_spend_limit_exceeded',
+  'project_spend_limit_exceeded',
   'model_not_allowed',
 ];
 
@@ -72,10 +78,6 @@ const IDEMPOTENCY_PARAMETER = {
 /** The headers of an answer to a POST. */
 const IDEMPOTENCY_HEADERS = {
   'idempotent-replayed': header('`true` where the answer is that of an earlier request.', 'true'),
-  'x-data-retention': header(
-    'How long the answer is kept: `none`, `24h` for repeats of the request, or `until-deleted`.',
-    '24h',
-  ),
 };
 
 const IDEMPOTENCY_ERRORS: ErrorCode[] = [
@@ -120,7 +122,7 @@ export const BACKEND_ERRORS: ErrorCode[] = [
 /** Like createRoute of zod-openapi, with key check, body reading, shared headers and error answers. */
 export function createApiRoute<R extends ApiRouteConfig>(config: R) {
   const { access, metering, maxBodyBytes, errors = [], responses, ...route } = config;
-  const middleware: MiddlewareHandler<AppEnv>[] = [];
+  const middleware: MiddlewareHandler<AppEnv>[] = [nameOperation(route.operationId)];
   const codes = new Set<ErrorCode>([...errors, 'internal_error']);
   if (maxBodyBytes !== undefined) {
     middleware.push(limitBody(maxBodyBytes));

@@ -3,6 +3,8 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import type { App, AppEnv, Services } from './context';
 import { cors } from './middleware/cors';
 import { requestId } from './middleware/request-id';
+import { requestLog } from './middleware/request-log';
+import { retention } from './middleware/retention';
 import { services } from './middleware/services';
 import { timing } from './middleware/timing';
 import { onError } from './on-error';
@@ -52,6 +54,8 @@ export function createApp(overrides: Partial<Services> = {}): App {
   // Body limit and key come next, with each route (api-route.ts).
   app.use(timing());
   app.use(requestId());
+  app.use(requestLog());
+  app.use(retention());
   app.use(cors());
   app.use(services(overrides));
 

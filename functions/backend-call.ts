@@ -2,7 +2,6 @@
 import type { Context } from 'hono';
 import type { AppEnv } from './context';
 import { ApiError } from './errors';
-import { continueTrace } from './lib/traceparent';
 import type { BackendCall } from './services/backend';
 
 export const DEFAULT_DEADLINE_MS = 600_000;
@@ -25,7 +24,7 @@ export function backendCall(c: Context<AppEnv>, maxMs: number = MAX_DEADLINE_MS)
   return {
     requestId: c.var.requestId,
     deadlineMs: Math.min(readDeadlineMs(c), maxMs),
-    traceparent: continueTrace(c.req.header('traceparent')),
+    traceparent: c.var.traceparent,
     signal: c.req.raw.signal,
   };
 }

@@ -8,6 +8,7 @@ import type { ApiKey, KeyRegistry, KeyStore } from './services/keys';
 import type { LedgerService, LimitState, Metering } from './services/ledger';
 import type { ModelCatalog } from './services/models';
 import type { ProjectRegistry } from './services/projects';
+import type { RequestLog } from './services/request-log';
 import type { UsageStore } from './services/usage';
 
 /** Everything a handler may call; made once per isolate, replaced in tests by createApp's overrides. */
@@ -22,6 +23,7 @@ export interface Services {
   usage: UsageStore;
   models: ModelCatalog;
   chatCompletions: ChatCompletionStore;
+  requestLog: RequestLog;
   /** Time between `: keep-alive` comments in a stream. */
   keepAliveMs: number;
   /** Time of silence in a stream until an empty comment; Infinity for none. */
@@ -33,8 +35,12 @@ export interface AppEnv {
   Bindings: object;
   Variables: {
     requestId: string;
+    /** The W3C trace context of all calls that are made for the request. */
+    traceparent: string;
     acceptedAtMs: number;
     services: Services;
+    /** The operation's id in the specification; undefined on paths that are none of the API's. */
+    operation: string | undefined;
     /** Set by the auth middleware on every operation that is not public. */
     key: ApiKey;
     /** The parsed body, which is not validated yet; undefined where the operation takes none. */

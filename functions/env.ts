@@ -15,6 +15,9 @@ const EnvSchema = z
     DB: binding<D1Database>('a D1', 'prepare'),
     STORE: binding<R2Bucket>('an R2', 'put'),
     LEDGER: binding<DurableObjectNamespace>('a Durable Object', 'getByName'),
+    PROJECT_LEDGER: binding<DurableObjectNamespace>('a Durable Object', 'getByName'),
+    /** Where requests are counted; only in production. */
+    ANALYTICS: binding<AnalyticsEngineDataset>('an Analytics Engine', 'writeDataPoint').optional(),
     BACKEND_URL: z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }),
     BACKEND_SECRET: z.string().default(''),
     KEY_PEPPER: z.string().min(32, 'must have at least 32 characters'),

@@ -122,6 +122,13 @@ export const ERRORS = {
     meaning:
       'The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.',
   },
+  project_spend_limit_exceeded: {
+    status: 429,
+    type: 'insufficient_quota',
+    retry: false,
+    meaning:
+      'The request could cost more than is left of the budget that all API keys of the project share. `x-should-retry` is `true` only when running requests hold what is missing.',
+  },
   internal_error: server(500, true, 'Something broke on our side; quote the request id.'),
   upstream_auth_error: server(502, false, 'The edge is not allowed to call its backend.'),
   upstream_invalid_response: server(502, true, 'The backend gave an answer that is not valid.'),

@@ -1,6 +1,8 @@
-// The Worker's entry: the app with its real services, and the class of its Durable Objects.
+// The Worker's entry: the app with its real services, what runs by the clock, and the classes of its Durable Objects.
 import { createApp } from './app';
+import { scheduled } from './scheduled';
 
 export { LedgerObject } from './services/ledger/durable-object';
+export { ProjectLedgerObject } from './services/ledger/project-object';
 
-export default createApp();
+export default { fetch: createApp().fetch, scheduled } satisfies ExportedHandler<object>;

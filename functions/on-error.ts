@@ -7,6 +7,8 @@ import { ApiError, errorEnvelope, errorHeaders, toApiError, type ErrorOrigin } f
 /** Answers any thrown value with the error envelope. */
 export function onError(error: unknown, c: Context<AppEnv>): Response {
   const apiError = error instanceof HTTPException ? fromHono(error) : toApiError(error);
+  // Whoever looks later sees what the caller was told.
+  c.error = apiError;
   logError(apiError, c);
   return c.json(errorEnvelope(apiError, errorOrigin(c)), apiError.status, errorHeaders(apiError));
 }

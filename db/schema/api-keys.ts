@@ -1,6 +1,6 @@
 // One row per API key: a keyed hash of it, never the key.
 import { index, integer, sqliteTable, text } from 'drizzle-orm/sqlite-core';
-import { createdAtMs } from './columns';
+import { budget, createdAtMs } from './columns';
 import { projects } from './projects';
 
 export const apiKeys = sqliteTable(
@@ -27,13 +27,7 @@ export const apiKeys = sqliteTable(
     requestsPerMinute: integer('requests_per_minute').notNull().default(60_000),
     tokensPerMinute: integer('tokens_per_minute').notNull().default(100_000_000),
     concurrency: integer('concurrency').notNull().default(1000),
-    /** Millionths of the currency; null for no budget. */
-    budgetMicros: integer('budget_micros'),
-    budgetWindow: text('budget_window', { enum: ['day', 'month'] })
-      .notNull()
-      .default('month'),
-    /** A soft budget is shown but refuses nothing. */
-    isBudgetHard: integer('is_budget_hard', { mode: 'boolean' }).notNull().default(true),
+    ...budget(),
     /** Nothing that the key's requests say or are answered is kept. */
     zeroDataRetention: integer('zero_data_retention', { mode: 'boolean' }).notNull().default(false),
     /** Models that the key may name; null for all. */

@@ -14,6 +14,11 @@ export const chatCompletions = sqliteTable(
     objectKey: text('object_key').notNull(),
     sizeBytes: integer('size_bytes').notNull(),
     createdAtMs: createdAtMs(),
+    /** From then on nobody reads it, and the sweep deletes it. */
+    expiresAtMs: integer('expires_at_ms').notNull().default(0),
   },
-  (table) => [index('chat_completions_project_idx').on(table.projectId, table.createdAtMs)],
+  (table) => [
+    index('chat_completions_project_idx').on(table.projectId, table.createdAtMs),
+    index('chat_completions_expires_idx').on(table.expiresAtMs),
+  ],
 );

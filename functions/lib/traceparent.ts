@@ -11,6 +11,11 @@ export function continueTrace(callers: string | undefined): string {
   return `00-${traceId}-${randomHex(8)}-${flags}`;
 }
 
+/** The trace id of a `traceparent` that `continueTrace` made. */
+export function traceIdOf(traceparent: string): string {
+  return traceparent.slice(3, 35);
+}
+
 // All zeros would mean "none", but so many random bits are never all zero.
 function randomHex(numBytes: number): string {
   return toHex(crypto.getRandomValues(new Uint8Array(numBytes)));

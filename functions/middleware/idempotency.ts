@@ -24,7 +24,6 @@ export const idempotency = () =>
     const idempotencyKey = readKey(c);
     if (idempotencyKey === undefined) {
       await next();
-      if (c.error === undefined) setRetention(c, 'none');
       return undefined;
     }
     const { key, requestId, body, services } = c.var;
@@ -33,7 +32,7 @@ export const idempotency = () =>
     const claim = { idempotencyKey, fingerprint, requestId, lifeMs };
     const { outcome, refusal, state } = await timed(c, 'idempotency', services.idempotency.claim(key, claim));
     c.set('limitState', state);
-    if (refusal !== null) throw limitExceeded(refusal, key.limits);
+    if (refusal !== null) throw limitExceeded(refusal, key);
     if (outcome.kind !== 'run') return repeat(c, outcome);
 
     const ended = Promise.withResolvers<Ended | null>();
@@ -47,9 +46,10 @@ export const idempotency = () =>
       await written;
       return undefined;
     }
-    // The handler says so where the answer has a secret in it.
-    const keepsNothing = key.zeroDataRetention || c.res.headers.get('x-data-retention') === 'none';
-    setRetention(c, keepsNothing ? 'none' : '24h');
+    // The handler says `none` where the answer has a secret in it, and more where it stores the answer.
+    const said = c.res.headers.get('x-data-retention');
+    const keepsNothing = key.zeroDataRetention || said === 'none';
+    if (said === null && !keepsNothing) c.res.headers.set('x-data-retention', '24h');
     const maxBytes = keepsNothing ? 0 : MAX_KEPT_BYTES;
     // Without what is added on the way out: a repeat gets its own request id and limits.
     const head = { status: c.res.status, headers: Object.fromEntries(c.res.headers) };
@@ -73,11 +73,6 @@ function readKey(c: Context<AppEnv>): string | undefined {
 function pathOf(c: Context<AppEnv>): string {
   const { pathname, search } = new URL(c.req.url);
   return pathname + search;
-}
-
-/** What is kept of the request or its answer, unless the handler has said it. */
-function setRetention(c: Context<AppEnv>, span: string): void {
-  if (!c.res.headers.has('x-data-retention')) c.res.headers.set('x-data-retention', span);
 }
 
 async function write(c: Context<AppEnv>, ending: Promise<Ended | null>): Promise<void> {

@@ -4,7 +4,7 @@ import { createMiddleware } from 'hono/factory';
 import { readDeadlineMs } from '../backend-call';
 import type { AppEnv } from '../context';
 import { ApiError, toApiError } from '../errors';
-import { amountOf, Metering, type Limits, type Refusal, type TokenUse, type Use } from '../services/ledger';
+import { amountOf, Metering, type Holder, type Refusal, type TokenUse, type Use } from '../services/ledger';
 import { timed } from './timing';
 
 /** The most that a request can use. It reads a body that is parsed but not validated yet. */
@@ -32,7 +32,7 @@ export const meter = (operation: string, estimate: Estimate) =>
     const claim = { id: requestId, most: amountOf(most), lifeMs, use: useOf(c, operation, most) };
     const { refusal, state } = await timed(c, 'ledger', ledger.reserve(key, claim));
     c.set('limitState', state);
-    if (refusal !== null) throw limitExceeded(refusal, key.limits);
+    if (refusal !== null) throw limitExceeded(refusal, key);
 
     const metering = new Metering(most);
     c.set('metering', metering);
@@ -58,7 +58,7 @@ async function settle(c: Context<AppEnv>, operation: string, metering: Metering)
 }
 
 /** What usage says of a request. */
-function useOf(c: Context<AppEnv>, operation: string, tokens: TokenUse): Use {
+export function useOf(c: Context<AppEnv>, operation: string, tokens: TokenUse): Use {
   const { key, body } = c.var;
   const user: unknown = (body as { user?: unknown } | null | undefined)?.user;
   return {
@@ -80,19 +80,23 @@ function hasLeft(c: Context<AppEnv>, error: Error): boolean {
   return c.req.raw.signal.aborted && toApiError(error).status >= 500;
 }
 
+/** Whose budget a refusal speaks of. */
+const BUDGETS = { budget: "this API key's budget", project_budget: "its project's budget" };
+
 const CODES = {
   budget: 'key_spend_limit_exceeded',
+  project_budget: 'project_spend_limit_exceeded',
   concurrency: 'concurrency_limit_exceeded',
   requests: 'rate_limit_exceeded',
   tokens: 'rate_limit_exceeded',
 } as const;
 
-export function limitExceeded(refusal: Refusal, limits: Limits): ApiError {
+export function limitExceeded(refusal: Refusal, holder: Holder): ApiError {
   const { limit, retryAfterMs, isHeld } = refusal;
   const canPass = retryAfterMs !== null;
-  return new ApiError(CODES[limit], describe(refusal, limits), {
+  return new ApiError(CODES[limit], describe(refusal, holder), {
     // A spent budget comes back too late to wait for; what running requests hold may come back at once.
-    headers: { 'x-should-retry': String(limit === 'budget' ? isHeld : canPass) },
+    headers: { 'x-should-retry': String(limit in BUDGETS ? isHeld : canPass) },
     ...(canPass ? { retryAfterMs: spread(retryAfterMs) } : {}),
   });
 }
@@ -103,7 +107,7 @@ export function spread(retryAfterMs: number): number {
 }
 
 /** Never an amount of money: answers end up in logs. */
-function describe({ limit, retryAfterMs, isHeld }: Refusal, limits: Limits): string {
+function describe({ limit, retryAfterMs, isHeld }: Refusal, { limits, projectBudget }: Holder): string {
   const smaller =
     "shorten it, or let it generate or compare less ('max_completion_tokens', 'max_comparisons')";
   if (limit === 'concurrency') {
@@ -114,7 +118,8 @@ function describe({ limit, retryAfterMs, isHeld }: Refusal, limits: Limits): str
     const rule = `This API key may use ${limits.tokensPerMinute} tokens per minute`;
     return retryAfterMs === null ? `${rule}, and this request could use more: ${smaller}.` : `${rule}.`;
   }
-  return isHeld
-    ? "Requests that are still running hold what is left of this API key's budget."
-    : `This request could cost more than is left of this API key's budget for the ${limits.budget?.window}: ${smaller}.`;
+  const whose = BUDGETS[limit];
+  if (isHeld) return `Requests that are still running hold what is left of ${whose}.`;
+  const window = (limit === 'budget' ? limits.budget : projectBudget)?.window;
+  return `This request could cost more than is left of ${whose} for the ${window}: ${smaller}.`;
 }

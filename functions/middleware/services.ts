@@ -10,6 +10,7 @@ import { D1KeyRegistry, D1KeyStore } from '../services/keys';
 import { DurableObjectLedger } from '../services/ledger';
 import { CachedModelCatalog } from '../services/models';
 import { D1ProjectRegistry } from '../services/projects';
+import { StructuredRequestLog } from '../services/request-log';
 import { D1UsageStore } from '../services/usage';
 
 const KEEP_ALIVE_MS = 15_000;
@@ -28,7 +29,7 @@ export const services = (overrides: Partial<Services>) => {
 
 function createServices(env: Env, overrides: Partial<Services>): Services {
   const backend = overrides.backend ?? new HttpBackend({ url: env.BACKEND_URL, secret: env.BACKEND_SECRET });
-  const ledger = overrides.ledger ?? new DurableObjectLedger(env.LEDGER);
+  const ledger = overrides.ledger ?? new DurableObjectLedger(env.LEDGER, env.PROJECT_LEDGER);
   return {
     keys: new D1KeyStore(env.DB, env.KEY_PEPPER),
     keyRegistry: new D1KeyRegistry(env.DB, env.KEY_PEPPER),
@@ -38,6 +39,7 @@ function createServices(env: Env, overrides: Partial<Services>): Services {
     usage: new D1UsageStore(env.DB),
     models: new CachedModelCatalog(backend),
     chatCompletions: new D1R2ChatCompletionStore(env.DB, env.STORE),
+    requestLog: new StructuredRequestLog(env.ANALYTICS),
     keepAliveMs: KEEP_ALIVE_MS,
     probeMs: env.STREAM_PROBE_MS === 0 ? Infinity : env.STREAM_PROBE_MS,
     ...overrides,

@@ -26,6 +26,8 @@ describe('parseEnv', () => {
     ['DB', {}, 'DB must be a D1 binding'],
     ['STORE', undefined, 'STORE must be an R2 binding'],
     ['LEDGER', {}, 'LEDGER must be a Durable Object binding'],
+    ['PROJECT_LEDGER', undefined, 'PROJECT_LEDGER must be a Durable Object binding'],
+    ['ANALYTICS', {}, 'ANALYTICS must be an Analytics Engine binding'],
     ['CORS_ORIGINS', 'example.com', 'CORS_ORIGINS must be *'],
     ['STREAM_PROBE_MS', '5', 'STREAM_PROBE_MS must be 0 (none) or at least 100'],
   ])('names %s when it is %s', (name, value, message) => {

@@ -2,13 +2,18 @@
 import { expectTypeOf, it } from 'vitest';
 import {
   type Answer,
+  type ApiKey,
+  type ApiKeyList,
+  type ApiKeyWithValue,
   Attune,
+  type AuditLog,
   type ChatCompletion,
   type ChatCompletionChunk,
   type ChatCompletionDeleted,
   type CreateChatCompletionRequest,
   type Decision,
   type Model,
+  type Project,
   type RewardComparison,
   type RewardRanking,
   type RewardScores,
@@ -16,7 +21,7 @@ import {
 } from '../../sdk/typescript/src';
 import { KEY, QUESTION } from './support/scripted-server';
 
-const { chat, decisions, models, rewards, ...client } = new Attune({
+const { apiKeys, auditLogs, chat, decisions, models, projects, rewards, ...client } = new Attune({
   apiKey: KEY,
   baseUrl: 'http://127.0.0.1:1',
   fetch: () => new Promise(() => {}),
@@ -47,7 +52,18 @@ it('the other operations have their own types', () => {
   expectTypeOf(rewards.rank({ ...judged, responses: ['a', 'b'] })).resolves.toEqualTypeOf<RewardRanking>();
   const question = { type: 'predicate' as const, instructions: 'Is it?' };
   expectTypeOf(decisions.create({ ...judged, questions: [question] })).resolves.toEqualTypeOf<Decision>();
+  expectTypeOf(projects.retrieve('p')).resolves.toEqualTypeOf<Project>();
+  expectTypeOf(apiKeys.create({ name: 'n', scopes: [] })).resolves.toEqualTypeOf<ApiKeyWithValue>();
   expectTypeOf(client).not.toHaveProperty('get');
+});
+
+it('a list is a page where it is awaited, and its items where it is walked', () => {
+  const keys = apiKeys.list();
+  expectTypeOf(keys).resolves.toEqualTypeOf<ApiKeyList>();
+  expectTypeOf(keys).toExtend<AsyncIterable<ApiKey>>();
+  expectTypeOf(auditLogs.list({ action: 'project.deleted' })).toExtend<AsyncIterable<AuditLog>>();
+  // @ts-expect-error -- pages are walked in one direction
+  void projects.list({ before: 'p' });
 });
 
 it('a request that the specification does not allow does not compile', () => {

@@ -1,6 +1,7 @@
 // An API key as admins see it, with its secret only where that is made.
 import { z } from '@hono/zod-openapi';
 import { toUnixSeconds } from '../../lib/time';
+import { toBudget } from '../../schemas/budget';
 import type { KeyRecord } from '../../services/keys';
 import { idParameters } from '../administration';
 import { settings } from './api-key-settings';
@@ -71,14 +72,7 @@ export function toApiKey(record: KeyRecord): z.output<typeof ApiKeySchema> {
     requests_per_minute: record.requestsPerMinute,
     tokens_per_minute: record.tokensPerMinute,
     concurrency: record.concurrency,
-    budget:
-      record.budgetMicros === null
-        ? null
-        : {
-            limit_micros: record.budgetMicros,
-            window: record.budgetWindow,
-            enforcement: record.isBudgetHard ? 'hard' : 'soft',
-          },
+    budget: toBudget(record),
     expires_at: expiresAtMs === null ? null : toUnixSeconds(expiresAtMs),
     ip_allow_list: record.ipAllowList,
     end_user_required: record.isEndUserRequired,

@@ -1,21 +1,12 @@
 // What an admin may set of an API key: the parameters, their bounds, and what they are in the database.
 import { z } from '@hono/zod-openapi';
 import { parseBlock } from '../../lib/cidr';
+import { BudgetSchema, toBudgetColumns } from '../../schemas/budget';
 import { SCOPES, type KeySettings } from '../../services/keys';
 
 const MAX_UNIX_SECONDS = 99_999_999_999;
 
 const ScopeSchema = z.enum(SCOPES).openapi('Scope');
-
-export const BudgetSchema = z
-  .strictObject({
-    limit_micros: z.int().min(0).max(1e12).openapi({ description: 'Millionths of the currency.' }),
-    window: z.enum(['day', 'month']).openapi({ description: 'In UTC.' }),
-    enforcement: z.enum(['hard', 'soft']).openapi({
-      description: '`hard` refuses what could exceed the budget; `soft` only counts.',
-    }),
-  })
-  .openapi('Budget');
 
 /** The parameters as they are stored and shown. */
 export const settings = {
@@ -103,9 +94,7 @@ export function toSettings(changes: ApiKeyChanges): KeySettings {
     requestsPerMinute: changes.requests_per_minute,
     tokensPerMinute: changes.tokens_per_minute,
     concurrency: changes.concurrency,
-    budgetMicros: budget === null ? null : budget?.limit_micros,
-    budgetWindow: budget?.window,
-    isBudgetHard: budget ? budget.enforcement === 'hard' : undefined,
+    ...toBudgetColumns(budget),
     expiresAtMs: typeof expires_at === 'number' ? expires_at * 1000 : expires_at,
     disabledAtMs: disabled === undefined ? undefined : disabled ? Date.now() : null,
   };

@@ -10,6 +10,7 @@ import { toUnixSeconds } from '../../lib/time';
 import { timed } from '../../middleware/timing';
 import { ChatCompletionSchema } from '../../schemas/chat-completion';
 import { CreateChatCompletionSchema } from '../../schemas/create-chat-completion';
+import { KEPT_DAYS } from '../../services/chat-completions';
 import { chooseBest } from './best-of';
 import { estimateChat, toTokens } from './chat-estimate';
 import { streamChatCompletion } from './stream-chat-completion';
@@ -68,7 +69,7 @@ function allowStoring(c: Context<AppEnv>): void {
     const message = "'store': must not be true, because this API key keeps nothing.";
     throw new ApiError('unsupported_value', message, { param: 'store' });
   }
-  c.header('x-data-retention', 'until-deleted');
+  c.header('x-data-retention', `${KEPT_DAYS}d`);
 }
 
 export function registerCreateChatCompletion(app: App): void {

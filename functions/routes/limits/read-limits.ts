@@ -3,7 +3,8 @@ import { z } from '@hono/zod-openapi';
 import { createApiRoute } from '../../api-route';
 import type { App } from '../../context';
 import { toUnixSeconds } from '../../lib/time';
-import { CURRENCY, type LimitState } from '../../services/ledger';
+import { BudgetStateSchema } from '../../schemas/budget';
+import { CURRENCY, type BudgetState, type LimitState } from '../../services/ledger';
 
 const count = z.int().min(0);
 
@@ -21,20 +22,10 @@ const LimitsSchema = z
     requests: RateSchema,
     tokens: RateSchema,
     concurrency: z.object({ limit: count, running: count }),
-    budget: z
-      .object({
-        currency: z.string(),
-        window: z.enum(['day', 'month']).openapi({ description: 'In UTC.' }),
-        enforcement: z.enum(['hard', 'soft']).openapi({
-          description: '`hard` refuses what could exceed the budget; `soft` only counts.',
-        }),
-        limit_micros: count.openapi({ description: 'Millionths of the currency, like all that follow.' }),
-        settled_micros: count,
-        reserved_micros: count.openapi({ description: 'The most that running requests can cost.' }),
-        remaining_micros: count,
-        resets_at: count.openapi({ description: 'Unix time in seconds.' }),
-      })
-      .nullable(),
+    budget: BudgetStateSchema.nullable(),
+    project_budget: BudgetStateSchema.nullable().openapi({
+      description: 'What all API keys of the project may spend together, and what is left of it.',
+    }),
   })
   .openapi('Limits', {
     example: {
@@ -51,7 +42,9 @@ const LimitsSchema = z
         reserved_micros: 164,
         remaining_micros: 3799526,
         resets_at: 1764547200,
+        alert_percent: null,
       },
+      project_budget: null,
     },
   });
 
@@ -71,11 +64,17 @@ const route = createApiRoute({
 
 export function registerReadLimits(app: App): void {
   app.openapi(route, async (c) => {
-    return c.json(toLimits(await c.var.services.ledger.read(c.var.key)), 200);
+    const { ledger } = c.var.services;
+    const { key } = c.var;
+    const [state, projectBudget] = await Promise.all([ledger.read(key), ledger.readProject(key)]);
+    return c.json(toLimits(state, projectBudget), 200);
   });
 }
 
-function toLimits({ requests, tokens, concurrency, budget }: LimitState): z.output<typeof LimitsSchema> {
+function toLimits(
+  { requests, tokens, concurrency, budget }: LimitState,
+  projectBudget: BudgetState | null,
+): z.output<typeof LimitsSchema> {
   const toRate = ({ limit, remaining, resetMs }: LimitState['requests']) => ({
     limit,
     remaining,
@@ -86,15 +85,21 @@ function toLimits({ requests, tokens, concurrency, budget }: LimitState): z.outp
     requests: toRate(requests),
     tokens: toRate(tokens),
     concurrency,
-    budget: budget && {
-      currency: CURRENCY,
-      window: budget.window,
-      enforcement: budget.hard ? 'hard' : 'soft',
-      limit_micros: budget.micros,
-      settled_micros: budget.settledMicros,
-      reserved_micros: budget.reservedMicros,
-      remaining_micros: Math.max(0, budget.micros - budget.settledMicros - budget.reservedMicros),
-      resets_at: toUnixSeconds(budget.resetsAtMs),
-    },
+    budget: budget && toBudgetState(budget),
+    project_budget: projectBudget && toBudgetState(projectBudget),
+  };
+}
+
+function toBudgetState(budget: BudgetState): z.output<typeof BudgetStateSchema> {
+  return {
+    currency: CURRENCY,
+    window: budget.window,
+    enforcement: budget.hard ? 'hard' : 'soft',
+    limit_micros: budget.micros,
+    settled_micros: budget.settledMicros,
+    reserved_micros: budget.reservedMicros,
+    remaining_micros: Math.max(0, budget.micros - budget.settledMicros - budget.reservedMicros),
+    resets_at: toUnixSeconds(budget.resetsAtMs),
+    alert_percent: budget.alertPercent,
   };
 }

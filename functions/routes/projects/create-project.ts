@@ -3,7 +3,7 @@ import { createApiRoute } from '../../api-route';
 import type { App } from '../../context';
 import { ApiError } from '../../errors';
 import { actorOf, MAX_ADMIN_BODY_BYTES, reachOf } from '../administration';
-import { ProjectNameSchema, ProjectSchema, toProject } from './project-object';
+import { CreateProjectSchema, ProjectSchema, toProject, toProjectSettings } from './project-object';
 
 const route = createApiRoute({
   method: 'post',
@@ -16,7 +16,7 @@ const route = createApiRoute({
   access: 'keys:admin',
   metering: 'free',
   maxBodyBytes: MAX_ADMIN_BODY_BYTES,
-  request: { body: { required: true, content: { 'application/json': { schema: ProjectNameSchema } } } },
+  request: { body: { required: true, content: { 'application/json': { schema: CreateProjectSchema } } } },
   responses: {
     200: { description: 'The project.', content: { 'application/json': { schema: ProjectSchema } } },
   },
@@ -28,7 +28,9 @@ export function registerCreateProject(app: App): void {
     if (reachOf(c.var.key) !== null) {
       throw new ApiError('permission_denied', 'Only API keys of the root project create projects.');
     }
-    const project = await c.var.services.projects.create(actorOf(c), c.req.valid('json').name);
+    const body = c.req.valid('json');
+    const settings = { ...toProjectSettings(body), name: body.name };
+    const project = await c.var.services.projects.create(actorOf(c), settings);
     return c.json(toProject(project), 200);
   });
 }

@@ -24,6 +24,7 @@ const EDGE_ONLY = new Set([
   'rate_limit_exceeded',
   'concurrency_limit_exceeded',
   'key_spend_limit_exceeded',
+  'project_spend_limit_exceeded',
 ]);
 
 const MAX_RETRY_AFTER_SECONDS = 60;

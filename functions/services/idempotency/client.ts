@@ -1,6 +1,7 @@
 // Idempotency keys as a Worker reaches them: the record in the API key's Durable Object, the body in R2.
+import type { Holder } from '../ledger';
 import type { LedgerObject } from '../ledger/durable-object';
-import type { AnswerHead, IdempotencyStore, KeyClaim, KeyHolder } from './interface';
+import type { AnswerHead, IdempotencyStore, KeyClaim } from './interface';
 
 export class LedgerIdempotencyStore implements IdempotencyStore {
   readonly #namespace: DurableObjectNamespace<LedgerObject>;
@@ -11,13 +12,13 @@ export class LedgerIdempotencyStore implements IdempotencyStore {
     this.#bucket = bucket;
   }
 
-  async claim(holder: KeyHolder, claim: Omit<KeyClaim, 'objectKey'>) {
+  async claim(holder: Holder, claim: Omit<KeyClaim, 'objectKey'>) {
     const objectKey = objectKeyOf(holder, claim.requestId);
     return this.#ledgerOf(holder).claimKey(holder.limits, { ...claim, objectKey });
   }
 
   async keep(
-    holder: KeyHolder,
+    holder: Holder,
     requestId: string,
     answer: Omit<AnswerHead, 'objectKey'>,
     body: Uint8Array | null,
@@ -32,7 +33,7 @@ export class LedgerIdempotencyStore implements IdempotencyStore {
     if (isStored && !isKept) await this.#bucket.delete(objectKey);
   }
 
-  async release(holder: KeyHolder, requestId: string): Promise<void> {
+  async release(holder: Holder, requestId: string): Promise<void> {
     await this.#ledgerOf(holder).releaseKey(requestId);
   }
 
@@ -51,12 +52,12 @@ export class LedgerIdempotencyStore implements IdempotencyStore {
     }
   }
 
-  #ledgerOf({ id }: KeyHolder) {
+  #ledgerOf({ id }: Holder) {
     return this.#namespace.getByName(id);
   }
 }
 
 /** One per run of a request, so that a run that was taken for dead never writes over another's answer. */
-function objectKeyOf({ id, projectId }: KeyHolder, requestId: string): string {
+function objectKeyOf({ id, projectId }: Holder, requestId: string): string {
   return `idempotency/${projectId}/${id}/${requestId}`;
 }

@@ -31,22 +31,17 @@ export type Outcome =
   | { kind: 'conflict' }
   | { kind: 'answered'; answer: AnswerHead };
 
-/** Whose ledger, and where their answers are kept. */
-export interface KeyHolder extends Holder {
-  projectId: string;
-}
-
 export interface IdempotencyStore {
   /** A request that may not run counts as one in the ledger, which may refuse it. */
-  claim(holder: KeyHolder, claim: Omit<KeyClaim, 'objectKey'>): Promise<{ outcome: Outcome } & Answer>;
+  claim(holder: Holder, claim: Omit<KeyClaim, 'objectKey'>): Promise<{ outcome: Outcome } & Answer>;
   /** Keeps an answer for a day; without a body only that there was one. */
   keep(
-    holder: KeyHolder,
+    holder: Holder,
     requestId: string,
     answer: Omit<AnswerHead, 'objectKey'>,
     body: Uint8Array | null,
   ): Promise<void>;
-  release(holder: KeyHolder, requestId: string): Promise<void>;
+  release(holder: Holder, requestId: string): Promise<void>;
   /** Null when the body is gone. */
   readBody(objectKey: string): Promise<ReadableStream<Uint8Array> | null>;
 }

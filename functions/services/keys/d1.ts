@@ -1,10 +1,10 @@
 // Verifies API keys against D1: one hash, one indexed read, no write.
 import { eq, or } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/d1';
-import { apiKeys } from '../../../db/schema';
+import { apiKeys, projects } from '../../../db/schema';
 import { equalInConstantTime } from '../../lib/hash';
 import { hashKey, hasKeyForm } from './format';
-import type { Limits } from '../ledger';
+import type { Budget, Limits } from '../ledger';
 import type { ApiKey, KeyStore } from './interface';
 import { SCOPES } from './scopes';
 
@@ -24,12 +24,15 @@ export class D1KeyStore implements KeyStore {
     if (!hasKeyForm(secret)) return undefined;
     const { hash, lookup } = await hashKey(this.#pepper, secret);
     const rows = await this.#db
-      .select()
+      .select({ key: apiKeys, project: projects })
       .from(apiKeys)
+      .innerJoin(projects, eq(projects.id, apiKeys.projectId))
       .where(or(eq(apiKeys.lookup, lookup), eq(apiKeys.previousLookup, lookup)));
     const nowMs = Date.now();
-    const row = rows.find((candidate) => hasSecret(candidate, hash, nowMs));
-    if (row === undefined || row.disabledAtMs !== null) return undefined;
+    const found = rows.find(({ key }) => hasSecret(key, hash, nowMs));
+    if (found === undefined) return undefined;
+    const { key: row, project } = found;
+    if (row.disabledAtMs !== null) return undefined;
     if (row.expiresAtMs !== null && row.expiresAtMs <= nowMs) return undefined;
     return {
       id: row.id,
@@ -39,6 +42,7 @@ export class D1KeyStore implements KeyStore {
       // The backend refuses anything beyond; a row that somebody wrote by hand must not make a key useless.
       priority: Math.max(-MAX_PRIORITY, Math.min(MAX_PRIORITY, Math.round(row.priority))),
       limits: limitsOf(row),
+      projectBudget: budgetOf(project),
       zeroDataRetention: row.zeroDataRetention,
       allowedModels: row.allowedModels,
       ipAllowList: row.ipAllowList,
@@ -62,15 +66,17 @@ function limitsOf(row: Row): Limits {
     requestsPerMinute: atLeastOne(row.requestsPerMinute),
     tokensPerMinute: atLeastOne(row.tokensPerMinute),
     concurrency: atLeastOne(row.concurrency),
-    budget:
-      row.budgetMicros === null
-        ? null
-        : {
-            micros: row.budgetMicros,
-            window: row.budgetWindow === 'day' ? 'day' : 'month',
-            hard: row.isBudgetHard,
-          },
+    budget: budgetOf(row),
   };
+}
+
+function budgetOf({
+  budgetMicros,
+  budgetWindow,
+  isBudgetHard,
+}: Pick<Row, 'budgetMicros' | 'budgetWindow' | 'isBudgetHard'>): Budget | null {
+  if (budgetMicros === null) return null;
+  return { micros: budgetMicros, window: budgetWindow === 'day' ? 'day' : 'month', hard: isBudgetHard };
 }
 
 function atLeastOne(value: number): number {

@@ -1,5 +1,5 @@
 // What the rest of the edge needs to know about API keys.
-import type { Limits } from '../ledger';
+import type { Budget, Limits } from '../ledger';
 import type { Scope } from './scopes';
 
 /** A key that may be used now. */
@@ -10,6 +10,8 @@ export interface ApiKey {
   /** A whole number from -4 to 4: each step doubles the share that its requests have where requests wait. */
   priority: number;
   limits: Limits;
+  /** What all keys of its project may spend together; null for any amount. */
+  projectBudget: Budget | null;
   /** Nothing that its requests say or are answered is kept. */
   zeroDataRetention: boolean;
   /** Models that its requests may name; null for all. */

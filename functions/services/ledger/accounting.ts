@@ -1,16 +1,15 @@
-// The arithmetic of the ledger: token buckets, open reservations and spending per window. No platform, no clock of its own.
-
-export const WINDOWS = ['day', 'month'] as const;
-export type Window = (typeof WINDOWS)[number];
-
-export interface Budget {
-  /** Millionths of the currency. */
-  micros: number;
-  /** In UTC. */
-  window: Window;
-  /** A soft budget is shown but refuses nothing. */
-  hard: boolean;
-}
+// The arithmetic of a key's ledger: token buckets, running requests, and its spending. No platform, no clock of its own.
+import {
+  HELD_RETRY_MS,
+  newSpent,
+  Spending,
+  type Alert,
+  type Budget,
+  type BudgetRefusal,
+  type BudgetState,
+  type Hold,
+  type Spent,
+} from './spending';
 
 export interface Limits {
   requestsPerMinute: number;
@@ -56,30 +55,20 @@ interface Bucket {
   atMs: number;
 }
 
-type Starts = Record<Window, number>;
-
 /** What is kept of a key, besides its open reservations. */
 export interface Account {
   requests: Bucket;
   tokens: Bucket;
-  spent: Record<Window, { startMs: number; micros: number }>;
+  spent: Spent;
 }
 
-export interface Reservation extends Amount {
-  /** Past this the Worker that made it is taken for dead, and it is settled in full. */
-  untilMs: number;
-  /** The windows that it is charged to, whenever it is settled. */
-  starts: Starts;
+export interface Reservation extends Amount, Hold {
   /** What is written down when nobody settles it. */
   use: Use | null;
 }
 
-export interface Refusal {
-  limit: 'budget' | 'concurrency' | 'requests' | 'tokens';
-  /** When the same request may pass; null when waiting does not help. */
-  retryAfterMs: number | null;
-  /** True when nothing but running requests stands in the way. */
-  isHeld: boolean;
+export interface Refusal extends BudgetRefusal {
+  limit: 'budget' | 'project_budget' | 'concurrency' | 'requests' | 'tokens';
 }
 
 export interface BucketState {
@@ -93,17 +82,16 @@ export interface LimitState {
   requests: BucketState;
   tokens: BucketState;
   concurrency: { limit: number; running: number };
-  budget: (Budget & { settledMicros: number; reservedMicros: number; resetsAtMs: number }) | null;
+  budget: BudgetState | null;
 }
 
 const MINUTE_MS = 60_000;
-/** When a running request ends is not known; a client may ask again this soon. */
-const HELD_RETRY_MS = 1000;
 
 /** One key's ledger. `reservations` may be a map that writes through to a disk. */
 export class Ledger {
   readonly account: Account;
   readonly #reservations: Map<string, Reservation>;
+  readonly #spending: Spending<Reservation>;
   readonly #onClose: (closing: Closing) => void;
 
   /** @param onClose hears once of every request that used something */
@@ -111,9 +99,11 @@ export class Ledger {
     account: Account,
     reservations: Map<string, Reservation>,
     onClose: (closing: Closing) => void = () => {},
+    onAlert: (alert: Alert) => void = () => {},
   ) {
     this.account = account;
     this.#reservations = reservations;
+    this.#spending = new Spending(account.spent, reservations, onAlert);
     this.#onClose = onClose;
   }
 
@@ -129,11 +119,10 @@ export class Ledger {
     this.#advance(limits, nowMs);
     const refusal = this.#refusal(limits, most, nowMs);
     if (refusal !== null) return refusal;
-    const { requests, tokens, spent } = this.account;
+    const { requests, tokens } = this.account;
     requests.level -= MINUTE_MS;
     tokens.level -= most.tokens * MINUTE_MS;
-    const starts = { day: spent.day.startMs, month: spent.month.startMs };
-    this.#reservations.set(id, { ...most, untilMs, starts, use });
+    this.#spending.open(id, { ...most, untilMs, starts: this.#spending.starts, use });
     return null;
   }
 
@@ -152,42 +141,28 @@ export class Ledger {
    */
   settle(limits: Limits, id: string, used: Amount, nowMs: number, use: Use | null = null): void {
     this.#advance(limits, nowMs);
-    const reservation = this.#reservations.get(id);
-    if (reservation === undefined) return;
+    const closed = this.#spending.close(limits.budget, id, used.micros);
+    if (closed === undefined) return;
     const { tokens } = this.account;
-    const level = tokens.level + (reservation.tokens - used.tokens) * MINUTE_MS;
+    const level = tokens.level + (closed.hold.tokens - used.tokens) * MINUTE_MS;
     tokens.level = Math.max(0, Math.min(limits.tokensPerMinute * MINUTE_MS, level));
-    // A request costs no more than was reserved for it, or the budget would be exceeded after the fact.
-    this.#close(id, reservation, Math.min(used.micros, reservation.micros), use);
+    this.#writeDown(closed.hold, closed.micros, use);
   }
 
   state(limits: Limits, nowMs: number): LimitState {
     this.#advance(limits, nowMs);
-    const { budget } = limits;
-    const { requests, tokens, spent } = this.account;
+    const { requests, tokens } = this.account;
     return {
       requests: bucketState(requests, limits.requestsPerMinute),
       tokens: bucketState(tokens, limits.tokensPerMinute),
       concurrency: { limit: limits.concurrency, running: this.#reservations.size },
-      budget: budget && {
-        ...budget,
-        settledMicros: spent[budget.window].micros,
-        reservedMicros: this.#reservedMicros(budget.window),
-        resetsAtMs: windowEnd(budget.window, spent[budget.window].startMs),
-      },
+      budget: limits.budget && this.#spending.state(limits.budget),
     };
   }
 
   #refusal(limits: Limits, most: Amount, nowMs: number): Refusal | null {
-    const { budget } = limits;
-    if (budget?.hard) {
-      const { startMs, micros: settled } = this.account.spent[budget.window];
-      if (settled + this.#reservedMicros(budget.window) + most.micros > budget.micros) {
-        const isHeld = settled + most.micros <= budget.micros;
-        const untilNext = most.micros <= budget.micros ? windowEnd(budget.window, startMs) - nowMs : null;
-        return { limit: 'budget', retryAfterMs: isHeld ? HELD_RETRY_MS : untilNext, isHeld };
-      }
-    }
+    const overBudget = this.#spending.refusal(limits.budget, most.micros, nowMs);
+    if (overBudget !== null) return { limit: 'budget', ...overBudget };
     if (this.#reservations.size >= limits.concurrency) {
       return { limit: 'concurrency', retryAfterMs: HELD_RETRY_MS, isHeld: true };
     }
@@ -201,32 +176,13 @@ export class Ledger {
   #advance(limits: Limits, nowMs: number): void {
     refill(this.account.requests, limits.requestsPerMinute, nowMs);
     refill(this.account.tokens, limits.tokensPerMinute, nowMs);
-    for (const window of WINDOWS) {
-      const startMs = windowStart(window, nowMs);
-      // Never back: a clock that jumps must not open a window that was spent already.
-      if (startMs > this.account.spent[window].startMs) this.account.spent[window] = { startMs, micros: 0 };
-    }
-    for (const [id, reservation] of this.#reservations) {
-      if (reservation.untilMs <= nowMs) this.#close(id, reservation, reservation.micros, reservation.use);
+    for (const abandoned of this.#spending.advance(limits.budget, nowMs)) {
+      this.#writeDown(abandoned, abandoned.micros, abandoned.use);
     }
   }
 
-  #close(id: string, { starts }: Reservation, micros: number, use: Use | null): void {
-    this.#reservations.delete(id);
+  #writeDown({ starts }: Reservation, micros: number, use: Use | null): void {
     if (use !== null) this.#onClose({ use, dayMs: starts.day, micros });
-    for (const window of WINDOWS) {
-      const spent = this.account.spent[window];
-      if (starts[window] === spent.startMs) spent.micros += micros;
-    }
-  }
-
-  #reservedMicros(window: Window): number {
-    const { startMs } = this.account.spent[window];
-    let sum = 0;
-    for (const { starts, micros } of this.#reservations.values()) {
-      if (starts[window] === startMs) sum += micros;
-    }
-    return sum;
   }
 }
 
@@ -235,10 +191,7 @@ export function newAccount(limits: Limits, nowMs: number): Account {
   return {
     requests: { level: limits.requestsPerMinute * MINUTE_MS, atMs: nowMs },
     tokens: { level: limits.tokensPerMinute * MINUTE_MS, atMs: nowMs },
-    spent: {
-      day: { startMs: windowStart('day', nowMs), micros: 0 },
-      month: { startMs: windowStart('month', nowMs), micros: 0 },
-    },
+    spent: newSpent(nowMs),
   };
 }
 
@@ -264,15 +217,4 @@ function bucketRefusal(
 function bucketState({ level }: Bucket, perMinute: number): BucketState {
   const resetMs = Math.ceil((perMinute * MINUTE_MS - level) / perMinute);
   return { limit: perMinute, remaining: Math.floor(level / MINUTE_MS), resetMs };
-}
-
-function windowStart(window: Window, nowMs: number): number {
-  const date = new Date(nowMs);
-  return Date.UTC(date.getUTCFullYear(), date.getUTCMonth(), window === 'day' ? date.getUTCDate() : 1);
-}
-
-function windowEnd(window: Window, startMs: number): number {
-  const date = new Date(startMs);
-  const [year, month] = [date.getUTCFullYear(), date.getUTCMonth()];
-  return window === 'day' ? Date.UTC(year, month, date.getUTCDate() + 1) : Date.UTC(year, month + 1);
 }

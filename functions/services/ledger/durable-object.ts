@@ -14,7 +14,9 @@ import {
   type Reservation,
   type Use,
 } from './accounting';
+import { logAlert } from './alert';
 import type { Answer, Claim } from './interface';
+import { StoredMap } from './stored-map';
 
 const ACCOUNT = 'account';
 const RESERVATION = 'reservation:';
@@ -137,11 +139,12 @@ export class LedgerObject extends DurableObject<Bindings> {
         const nowMs = Date.now();
         this.#ledger ??= new Ledger(
           storage.kv.get<Account>(ACCOUNT) ?? newAccount(limits, nowMs),
-          new StoredReservations(storage.kv),
+          new StoredMap<Reservation>(storage.kv, RESERVATION),
           (closing) => {
             this.#usage.add(closing);
             this.#hasNews = true;
           },
+          (alert) => logAlert(this.ctx.id.name ?? '', alert),
         );
         const result = change(this.#ledger, nowMs);
         storage.kv.put(ACCOUNT, this.#ledger.account);
@@ -152,28 +155,5 @@ export class LedgerObject extends DurableObject<Bindings> {
       this.#ledger = undefined;
       throw error;
     }
-  }
-}
-
-/** Reservations in memory, of which every change is written. */
-class StoredReservations extends Map<string, Reservation> {
-  readonly #kv: SyncKvStorage;
-
-  constructor(kv: SyncKvStorage) {
-    super();
-    this.#kv = kv;
-    for (const [key, reservation] of kv.list<Reservation>({ prefix: RESERVATION })) {
-      super.set(key.slice(RESERVATION.length), reservation);
-    }
-  }
-
-  override set(id: string, reservation: Reservation): this {
-    this.#kv.put(RESERVATION + id, reservation);
-    return super.set(id, reservation);
-  }
-
-  override delete(id: string): boolean {
-    this.#kv.delete(RESERVATION + id);
-    return super.delete(id);
   }
 }

@@ -1,10 +1,14 @@
 // What the rest of the edge asks of the ledger: reserve before, settle after, and read.
 import type { Amount, Limits, LimitState, Refusal, Use } from './accounting';
+import type { Budget, BudgetState } from './spending';
 
 /** Whose ledger, and the limits that hold at this moment. */
 export interface Holder {
   id: string;
   limits: Limits;
+  projectId: string;
+  /** What all keys of the project may spend together; null for any amount, and then nobody asks the project's ledger. */
+  projectBudget: Budget | null;
 }
 
 export interface Claim {
@@ -23,11 +27,26 @@ export interface Answer {
   state: LimitState;
 }
 
+/** Which project's ledger, and the budget that holds at this moment. */
+export interface ProjectHolder {
+  id: string;
+  budget: Budget;
+}
+
+/** The part of a claim that concerns the project. */
+export type ProjectClaim = Pick<Claim, 'id' | 'lifeMs'> & Pick<Amount, 'micros'>;
+
 export interface LedgerService {
+  /** In the ledgers of the key and, where that has a budget, of its project: in both or in none. */
   reserve(holder: Holder, claim: Claim): Promise<Answer>;
   /** @param use null when the request failed and nothing is written down */
   settle(holder: Holder, claimId: string, used: Amount, use: Use | null): Promise<void>;
+  /** Of the key. */
   read(holder: Holder): Promise<LimitState>;
+  /** Of the project; null when it has no budget. */
+  readProject(holder: Holder): Promise<BudgetState | null>;
   /** Forgets all that is kept of a key: limits used, usage, idempotency keys and their answers. */
   erase(keyId: string): Promise<void>;
+  /** Forgets what the keys of a project have spent together. */
+  eraseProject(projectId: string): Promise<void>;
 }

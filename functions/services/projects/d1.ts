@@ -7,7 +7,7 @@ import { auditEntry, auditEntryIfThere, type Actor } from '../audit-log';
 import { keysetOf, toPage, type Page, type PageQuery } from '../keyset';
 import type { LedgerService } from '../ledger';
 import { eraseProject } from './erasure';
-import type { Project, ProjectRegistry } from './interface';
+import type { Project, ProjectRegistry, ProjectSettings } from './interface';
 
 export class D1ProjectRegistry implements ProjectRegistry {
   readonly #db;
@@ -39,30 +39,30 @@ export class D1ProjectRegistry implements ProjectRegistry {
     return rows[0];
   }
 
-  async create(actor: Actor, name: string): Promise<Project> {
+  async create(actor: Actor, settings: ProjectSettings & Pick<Project, 'name'>): Promise<Project> {
     const nowMs = Date.now();
-    const project = { id: newId('project', nowMs), name, createdAtMs: nowMs };
-    await this.#db.batch([
-      this.#db.insert(projects).values(project),
-      auditEntry(this.#db, actor, {
-        action: 'project.created',
-        projectId: project.id,
-        resourceId: project.id,
-      }),
+    const id = newId('project', nowMs);
+    const [[project]] = await this.#db.batch([
+      this.#db
+        .insert(projects)
+        .values({ ...settings, id, createdAtMs: nowMs })
+        .returning(),
+      auditEntry(this.#db, actor, { action: 'project.created', projectId: id, resourceId: id }),
     ]);
+    if (project === undefined) throw new Error('the database gave no row back');
     return project;
   }
 
-  async rename(actor: Actor, id: string, name: string): Promise<Project | undefined> {
-    const act = {
-      action: 'project.updated',
-      projectId: id,
-      resourceId: id,
-      changedFields: ['name'],
-    } as const;
+  async update(
+    actor: Actor,
+    id: string,
+    settings: ProjectSettings,
+    changedFields: readonly string[],
+  ): Promise<Project | undefined> {
+    const act = { action: 'project.updated', projectId: id, resourceId: id, changedFields } as const;
     const [, [project]] = await this.#db.batch([
       auditEntryIfThere(this.#db, actor, act, projects),
-      this.#db.update(projects).set({ name }).where(eq(projects.id, id)).returning(),
+      this.#db.update(projects).set(settings).where(eq(projects.id, id)).returning(),
     ]);
     return project;
   }

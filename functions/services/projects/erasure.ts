@@ -1,4 +1,4 @@
-// Erases a project: its keys, stored answers, usage, and the ledgers and idempotency keys of its API keys.
+// Erases a project: its keys, stored answers, usage, its own ledger, and the ledgers and idempotency keys of its API keys.
 import { and, eq, isNull } from 'drizzle-orm';
 import type { DrizzleD1Database } from 'drizzle-orm/d1';
 import { apiKeys, projects, usageDays } from '../../../db/schema';
@@ -51,6 +51,7 @@ async function eraseStores({ bucket, ledger }: Stores, id: string, keyIds: strin
   for (let at = 0; at < keyIds.length; at += MAX_LEDGERS_AT_ONCE) {
     await Promise.all(keyIds.slice(at, at + MAX_LEDGERS_AT_ONCE).map((keyId) => ledger.erase(keyId)));
   }
+  await ledger.eraseProject(id);
   for (const folder of FOLDERS) await eraseFolder(bucket, `${folder}/${id}/`);
 }
 

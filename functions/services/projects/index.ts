@@ -1,3 +1,3 @@
 // Projects: what owns keys, and everything that is stored through them.
 export { D1ProjectRegistry } from './d1';
-export { ROOT_PROJECT_ID, type Project, type ProjectRegistry } from './interface';
+export { ROOT_PROJECT_ID, type Project, type ProjectRegistry, type ProjectSettings } from './interface';

@@ -11,27 +11,36 @@ import type {
   UsagePage,
 } from './generated/types.gen';
 import { type CallOptions, type ClientOptions, readSettings } from './options';
+import { ApiKeys } from './resources/api-keys';
+import { AuditLogs } from './resources/audit-logs';
 import { Chat } from './resources/chat';
 import { Decisions } from './resources/decisions';
 import { Models } from './resources/models';
+import { Projects } from './resources/projects';
 import { Rewards } from './resources/rewards';
 import { Transport } from './transport';
 
 export type UsageQuery = Omit<ReadUsageData['query'], 'group_by[]'>;
 
 export class Attune {
+  readonly apiKeys: ApiKeys;
+  readonly auditLogs: AuditLogs;
   readonly chat: Chat;
   readonly decisions: Decisions;
   readonly models: Models;
+  readonly projects: Projects;
   readonly rewards: Rewards;
   readonly #transport: Transport;
 
   /** @throws AttuneError when the key or the address is missing or a setting is not usable */
   constructor(options: ClientOptions = {}) {
     this.#transport = new Transport(readSettings(options));
+    this.apiKeys = new ApiKeys(this.#transport);
+    this.auditLogs = new AuditLogs(this.#transport);
     this.chat = new Chat(this.#transport);
     this.decisions = new Decisions(this.#transport);
     this.models = new Models(this.#transport);
+    this.projects = new Projects(this.#transport);
     this.rewards = new Rewards(this.#transport);
   }
 

@@ -2,6 +2,10 @@
 export { Attune, type UsageQuery } from './client';
 export type { Answer, Call } from './call';
 export type { CallOptions, ClientOptions } from './options';
+export type { Page, PagedCall } from './page';
+export type { ApiKeyQuery } from './resources/api-keys';
+export type { AuditLogQuery } from './resources/audit-logs';
+export type { ProjectQuery } from './resources/projects';
 export type { Stream } from './stream';
 export {
   AttuneError,
@@ -17,11 +21,18 @@ export {
   TimeoutError,
 } from './errors';
 export type {
+  ApiKey,
+  ApiKeyDeleted,
+  ApiKeyList,
+  ApiKeyWithValue,
+  AuditLog,
+  AuditLogList,
   ChatCompletion,
   ChatCompletionChunk,
   ChatCompletionDeleted,
   ChatMessage,
   CompareResponsesRequest,
+  CreateApiKeyRequest,
   CreateChatCompletionRequest,
   CreateDecisionRequest,
   CreateTokenizationRequest,
@@ -29,16 +40,21 @@ export type {
   Limits,
   Model,
   ModelList,
+  Project,
+  ProjectDeleted,
+  ProjectList,
   RankResponsesRequest,
   RerankDocumentsRequest,
   Reranking,
   RewardComparison,
   RewardRanking,
   RewardScores,
+  RotateApiKeyRequest,
   ScoreResponsesRequest,
   Tokenization,
   Tool,
   ToolCall,
+  UpdateApiKeyRequest,
   Usage,
   UsagePage,
   UsageResult,

@@ -351,6 +351,6 @@ describe('x-data-retention', () => {
       await send(key, newBody({ store: true }).body, 'b'),
       await call('/v1/chat/completions', { key, body: newBody({ store: true, stream: true }).body }),
     ].map(({ headers }) => headers.get('x-data-retention'));
-    expect(spans).toEqual(['none', '24h', 'until-deleted', 'until-deleted']);
+    expect(spans).toEqual(['none', '24h', '30d', '30d']);
   });
 });

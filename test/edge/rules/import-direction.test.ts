@@ -10,7 +10,8 @@ const SOURCES = import.meta.glob<string>(['../../../functions/**/*.ts', '../../.
 /** Folder or file → what it may import; what is importable by all stands in ROOT. */
 const ROOT = ['errors', 'context', 'env'];
 const MAY_IMPORT: Record<string, string[]> = {
-  index: ['app', 'services'],
+  index: ['app', 'scheduled', 'services'],
+  scheduled: ['services'],
   app: ['middleware', 'routes', 'on-error', 'validation'],
   'openapi.export': ['app', 'openapi'],
   openapi: ['schemas'],

@@ -67,6 +67,7 @@ describe('the routes of the app', () => {
     ]);
     for (const [, names] of metered) {
       const inOrder = [
+        'nameOperation',
         'limitBody',
         'requireKey',
         'limitHeaders',

@@ -111,6 +111,22 @@ describe('a stored answer', () => {
   });
 });
 
+describe('a stored answer past its time', () => {
+  it('is 404 to read and to delete, as if it were not there', async () => {
+    const key = await makeKey();
+    const { id, created } = await (await create(key, {})).json<Stored>();
+    const expiresAtMs = Number((await rowOf(id))?.['expires_at_ms']);
+    expect(expiresAtMs).toBe(created * 1000 + 30 * 24 * 60 * 60 * 1000);
+    expect((await read(key, id)).status).toBe(200);
+    const update = 'UPDATE chat_completions SET expires_at_ms = ? WHERE id = ?';
+    await bindings.DB.prepare(update).bind(Date.now(), id).run();
+    for (const response of [await read(key, id), await remove(key, id)]) {
+      expect(response.status).toBe(404);
+      expect((await errorOf(response)).code).toBe('not_found');
+    }
+  });
+});
+
 describe('when keeping fails', () => {
   const chatCompletions = { save: () => Promise.reject(new Error('disk full: secret')) };
 

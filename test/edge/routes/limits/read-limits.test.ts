@@ -33,7 +33,9 @@ describe('GET /v1/limits', () => {
         reserved_micros: 0,
         remaining_micros: 5000,
         resets_at: midnight / 1000,
+        alert_percent: null,
       },
+      project_budget: null,
     });
   });
 

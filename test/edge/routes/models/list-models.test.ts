@@ -1,4 +1,5 @@
 // GET /v1/models.
+import { createExecutionContext } from 'cloudflare:test';
 import { describe, expect, it } from 'vitest';
 import { createApp } from '../../../../functions/app';
 import { bindings } from '../../../support/bindings';
@@ -35,7 +36,9 @@ describe('GET /v1/models', () => {
     const app = createApp({ backend: backend as never });
     const env = { ...bindings };
     const authorization = `Bearer ${await makeKey()}`;
-    for (let i = 0; i < 3; i++) await app.request('/v1/models', { headers: { authorization } }, env);
+    for (let i = 0; i < 3; i++) {
+      await app.request('/v1/models', { headers: { authorization } }, env, createExecutionContext());
+    }
     expect(asked).toBe(1);
   });
 });

@@ -86,6 +86,19 @@ describe('200', () => {
     expect(await ledgerText(bystander.id)).toContain('ann');
   });
 
+  it('erases what its keys have spent together', async () => {
+    const [root, doomed] = [await makeRoot(), await makeAdmin()];
+    const budget = { limit_micros: 1e9, window: 'month', enforcement: 'hard' };
+    const path = `/v1/projects/${doomed.projectId}`;
+    expect((await call(path, { key: root.key, method: 'PATCH', body: { budget } })).status).toBe(200);
+    await use(doomed.key);
+    const stub = bindings.PROJECT_LEDGER.getByName(doomed.projectId);
+    const kept = () => runInDurableObject(stub, async (_, { storage }) => (await storage.list()).size);
+    expect(await kept()).toBeGreaterThan(0);
+    expect((await remove(root, doomed.projectId)).status).toBe(200);
+    expect(await kept()).toBe(0);
+  });
+
   it('leaves nothing of a request that was running', async () => {
     const [root, doomed] = [await makeRoot(), await makeAdmin()];
     const headers = { 'idempotency-key': 'k' };

@@ -1,4 +1,4 @@
-// Creating, listing, reading and renaming projects: the root project's admins reach all, others their own.
+// Creating, listing, reading and changing projects: the root project's admins reach all, others their own.
 import { describe, expect, it } from 'vitest';
 import { auditOf, makeAdmin, type Admin } from '../../../support/administration';
 import { call, errorOf } from '../../../support/harness';
@@ -10,6 +10,7 @@ const scope = 'keys:admin';
 const path = '/v1/projects';
 const unknown = `${path}/prj_unknown`;
 const body = { name: 'Web shop' };
+const budget = { limit_micros: 7000, window: 'day', enforcement: 'soft' };
 const projectId = ROOT_PROJECT_ID;
 testRouteSecurity({ operationId: 'createProject', method: 'POST', path, body, scope, projectId });
 testRouteSecurity({ operationId: 'listProjects', method: 'GET', path, scope });
@@ -41,6 +42,7 @@ describe('POST /v1/projects', () => {
       object: 'project',
       id: expect.stringMatching(/^prj_[0-9A-Z]{26}$/) as string,
       name: 'Web shop',
+      budget: null,
       created_at: expect.any(Number) as number,
     });
     expect(await (await call(`${path}/${project.id}`, { key: root.key })).json()).toEqual(project);
@@ -55,12 +57,28 @@ describe('POST /v1/projects', () => {
     expect((await errorOf(response)).code).toBe('permission_denied');
   });
 
-  it.each([[{}], [{ name: '' }], [{ name: 'n'.repeat(129) }], [{ name: 'n', id: 'prj_mine' }], [7]])(
-    'is 400 for %j',
-    async (value) => {
-      expect((await call(path, { key: (await makeRoot()).key, body: value })).status).toBe(400);
-    },
-  );
+  it('makes one with a budget', async () => {
+    const { key } = await makeRoot();
+    const response = await call(path, { key, body: { name: 'Web shop', budget } });
+    const project = await response.json<Project>();
+    expect(project).toMatchObject({ name: 'Web shop', budget });
+    expect(await (await call(`${path}/${project.id}`, { key })).json()).toEqual(project);
+  });
+
+  it.each([
+    [{}],
+    [{ budget }],
+    [{ name: '' }],
+    [{ name: 'n'.repeat(129) }],
+    [{ name: 'n', id: 'prj_mine' }],
+    [{ name: 'n', budget: { ...budget, limit_micros: -1 } }],
+    [{ name: 'n', budget: { ...budget, limit_micros: 0.5 } }],
+    [{ name: 'n', budget: { ...budget, window: 'week' } }],
+    [{ name: 'n', budget: { limit_micros: 1 } }],
+    [7],
+  ])('is 400 for %j', async (value) => {
+    expect((await call(path, { key: (await makeRoot()).key, body: value })).status).toBe(400);
+  });
 });
 
 describe('GET /v1/projects', () => {
@@ -96,10 +114,44 @@ describe('PATCH /v1/projects/{id}', () => {
     expect(JSON.stringify(entries)).not.toContain('Other');
   });
 
-  it('is 400 without a name', async () => {
-    const { key, projectId: id } = await makeAdmin();
-    expect((await call(`${path}/${id}`, { key, method: 'PATCH', body: {} })).status).toBe(400);
+  it('sets a budget, changes only what it names, and takes the budget away', async () => {
+    const [{ key }, { projectId: id }] = [await makeRoot(), await makeAdmin()];
+    const patch = async (changes: unknown) => {
+      const response = await call(`${path}/${id}`, { key, method: 'PATCH', body: changes });
+      expect(response.status).toBe(200);
+      return response.json<Project & { budget: unknown }>();
+    };
+    const { name } = await patch({});
+    expect(await patch({ budget })).toMatchObject({ name, budget });
+    expect(await patch({ name: 'Other' })).toMatchObject({ name: 'Other', budget });
+    expect((await patch({ budget: null })).budget).toBeNull();
+    const entries = await auditOf(id);
+    expect(entries.map(({ changed_fields }) => changed_fields)).toEqual([
+      '["budget"]',
+      '["name"]',
+      '["budget"]',
+    ]);
+    expect(JSON.stringify(entries)).not.toContain('7000');
   });
+
+  it('is 403 for a budget that its own admins set, and changes nothing', async () => {
+    const { key, projectId: id } = await makeAdmin();
+    for (const value of [budget, null]) {
+      const changes = { name: 'Other', budget: value };
+      const response = await call(`${path}/${id}`, { key, method: 'PATCH', body: changes });
+      expect(response.status).toBe(403);
+      expect(await errorOf(response)).toMatchObject({ code: 'permission_denied', param: 'budget' });
+    }
+    expect(await auditOf(id)).toEqual([]);
+  });
+
+  it.each([[{ name: '' }], [{ name: null }], [{ budget: 5 }], [{ budget: { ...budget, hard: true } }], [[]]])(
+    'is 400 for %j',
+    async (value) => {
+      const [{ key }, { projectId: id }] = [await makeRoot(), await makeAdmin()];
+      expect((await call(`${path}/${id}`, { key, method: 'PATCH', body: value })).status).toBe(400);
+    },
+  );
 });
 
 describe('a project of another tenant', () => {

@@ -10,7 +10,7 @@ import { bindings } from '../../../support/bindings';
 
 const store = new LedgerIdempotencyStore(bindings.LEDGER, bindings.STORE);
 const limits: Limits = { requestsPerMinute: 100, tokensPerMinute: 1, concurrency: 1, budget: null };
-const makeHolder = () => ({ id: newId('key'), projectId: 'prj_records', limits });
+const makeHolder = () => ({ id: newId('key'), projectId: 'prj_records', limits, projectBudget: null });
 const LIFE_MS = 60_000;
 const claim = (requestId: string) => ({
   idempotencyKey: 'k',

@@ -32,6 +32,7 @@ describe('keys made by set-up', () => {
         concurrency: 1000,
         budget: null,
       },
+      projectBudget: null,
       zeroDataRetention: false,
       allowedModels: null,
       ipAllowList: null,

@@ -52,7 +52,13 @@ describe('by hand', () => {
       requests: { limit: 60, remaining: 59, resetMs: 1000 },
       tokens: { limit: 600, remaining: 100, resetMs: 50_000 },
       concurrency: { limit: 2, running: 1 },
-      budget: { ...LIMITS.budget, settledMicros: 0, reservedMicros: 80, resetsAtMs: NOON + DAY / 2 },
+      budget: {
+        ...LIMITS.budget,
+        settledMicros: 0,
+        reservedMicros: 80,
+        resetsAtMs: NOON + DAY / 2,
+        alertPercent: null,
+      },
     });
     ledger.settle(LIMITS, 'a', amount(30, 5), NOON + 1000);
     // 100 and 10 of one second, and 470 of 500 that were not used.
@@ -260,7 +266,7 @@ function check(limits: Limits, history: Step[], seen: Record<string, number>): v
         requests -= MINUTE;
         tokens -= step.tokens * MINUTE;
       } else {
-        expect(would[refusal.limit]).toBe(true);
+        expect(would[refusal.limit as keyof typeof would]).toBe(true);
         if (refusal.limit === 'requests' || refusal.limit === 'tokens') {
           checkAdvice(refusal.retryAfterMs, (ms) => {
             const copy = new Ledger(structuredClone(ledger.account), new Map(reservations));

@@ -5,7 +5,7 @@ import { newId } from '../../../../functions/lib/id';
 import { DurableObjectLedger, type Limits, type Use } from '../../../../functions/services/ledger';
 import { bindings } from '../../../support/bindings';
 
-const ledger = new DurableObjectLedger(bindings.LEDGER);
+const ledger = new DurableObjectLedger(bindings.LEDGER, bindings.PROJECT_LEDGER);
 
 const limits: Limits = {
   requestsPerMinute: 100,
@@ -26,7 +26,7 @@ const use: Use = {
   outputTokens: 0,
 };
 
-const makeHolder = () => ({ id: newId('key'), limits });
+const makeHolder = () => ({ id: newId('key'), limits, projectId: 'prj_none', projectBudget: null });
 const claim = (id: string, micros: number, lifeMs = 60_000) => ({
   id,
   most: { tokens: 10, micros },

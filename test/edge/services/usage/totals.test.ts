@@ -8,13 +8,15 @@ import { D1UsageStore, DAY_MS, type UsageSum } from '../../../../functions/servi
 import { UsageTotals } from '../../../../functions/services/usage/totals';
 import { bindings } from '../../../support/bindings';
 
-const ledger = new DurableObjectLedger(bindings.LEDGER);
+const ledger = new DurableObjectLedger(bindings.LEDGER, bindings.PROJECT_LEDGER);
 const store = new D1UsageStore(bindings.DB);
 const limits: Limits = { requestsPerMinute: 1e6, tokensPerMinute: 1e9, concurrency: 1000, budget: null };
 
 async function makeProject(): Promise<string> {
   const id = newId('project');
-  await bindings.DB.prepare('INSERT INTO projects VALUES (?, ?, ?)').bind(id, 'usage', 0).run();
+  await bindings.DB.prepare('INSERT INTO projects (id, name, created_at_ms) VALUES (?, ?, ?)')
+    .bind(id, 'usage', 0)
+    .run();
   return id;
 }
 
@@ -39,7 +41,7 @@ const today = Math.floor(Date.now() / DAY_MS) * DAY_MS;
 describe('a key', () => {
   it('brings its totals to the database, once, also when it is asked twice', async () => {
     const projectId = await makeProject();
-    const holder = { id: newId('key'), limits };
+    const holder = { id: newId('key'), limits, projectId, projectBudget: null };
     const stub = bindings.LEDGER.getByName(holder.id);
     const use = useOf(projectId, holder.id);
     const most = { tokens: 50, micros: 40 };
@@ -75,7 +77,7 @@ describe('a key', () => {
 
   it('counts what a dead Worker reserved, and survives a restart before the database knows', async () => {
     const projectId = await makeProject();
-    const holder = { id: newId('key'), limits };
+    const holder = { id: newId('key'), limits, projectId, projectBudget: null };
     const use = useOf(projectId, holder.id, { outputTokens: 47 });
     await ledger.reserve(holder, { id: 'a', most: { tokens: 50, micros: 40 }, lifeMs: 20, use });
     await new Promise((resolve) => setTimeout(resolve, 30));

@@ -1,0 +1,70 @@
+// Writes down each request when it is over: one line in the log, and one data point in production.
+import type { Context } from 'hono';
+import { createMiddleware } from 'hono/factory';
+import type { AppEnv } from '../context';
+import { toApiError } from '../errors';
+import { traceIdOf } from '../lib/traceparent';
+import { amountOf } from '../services/ledger';
+import type { RequestRecord } from '../services/request-log';
+import { useOf } from './meter';
+
+/** What the name of a model looks like; anything else that stands there is somebody's text. */
+const MODEL_NAME = /^[\w.:/@+-]{1,128}$/;
+
+/** Notes which operation a request is of. */
+export const nameOperation = (id: string) =>
+  createMiddleware<AppEnv>(async function nameOperation(c, next) {
+    c.set('operation', id);
+    await next();
+  });
+
+export const requestLog = () =>
+  createMiddleware<AppEnv>(async function requestLog(c, next) {
+    await next();
+    // None when the environment is bad; that is in the log already.
+    if (c.get('services') !== undefined) c.executionCtx.waitUntil(write(c));
+  });
+
+/** No answer waits for it, and none fails over it. */
+async function write(c: Context<AppEnv>): Promise<void> {
+  try {
+    const record = await recordOf(c);
+    c.var.services.requestLog.write(record);
+  } catch (error) {
+    const cause = error instanceof Error ? error.message : String(error);
+    console.error(
+      JSON.stringify({ level: 'error', request_id: c.var.requestId, code: 'request_log_failed', cause }),
+    );
+  }
+}
+
+async function recordOf(c: Context<AppEnv>): Promise<RequestRecord> {
+  const { status } = c.res;
+  // Absent where nothing is metered, or the request came no further than its key. A stream says it at its end.
+  const used = (await c.get('metering')?.used) ?? null;
+  const use = used === null ? null : useOf(c, c.var.operation ?? '', used);
+  const key = c.get('key');
+  return {
+    requestId: c.var.requestId,
+    traceId: traceIdOf(c.var.traceparent),
+    operation: c.get('operation') ?? null,
+    method: c.req.method,
+    status,
+    durationMs: Date.now() - c.var.acceptedAtMs,
+    projectId: key?.projectId ?? null,
+    keyId: key?.id ?? null,
+    model: modelOf(c.get('body')),
+    exit: use?.exit ?? null,
+    errorCode: c.error === undefined ? null : toApiError(c.error).code,
+    inputTokens: use?.inputTokens ?? 0,
+    cachedTokens: use?.cachedTokens ?? 0,
+    outputTokens: use?.outputTokens ?? 0,
+    costMicros: used === null ? 0 : amountOf(used).micros,
+  };
+}
+
+/** Of a body that may not be valid. */
+function modelOf(body: unknown): string | null {
+  const model: unknown = (body as { model?: unknown } | null | undefined)?.model;
+  return typeof model === 'string' && MODEL_NAME.test(model) ? model : null;
+}
