@@ -255,9 +255,9 @@ export const readProject = <ThrowOnError extends boolean = false>(options: Optio
 });
 
 /**
- * Rename a project
+ * Change a project
  *
- * Changes the name of a project that the caller administers; its id stays.
+ * Sets what the body names of a project that the caller administers, and leaves the rest. Only keys of the root project set a `budget`; it holds from the next request on.
  */
 export const updateProject = <ThrowOnError extends boolean = false>(options: Options<UpdateProjectData, ThrowOnError>): RequestResult<UpdateProjectResponses, UpdateProjectErrors, ThrowOnError> => (options.client ?? client).patch<UpdateProjectResponses, UpdateProjectErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],

@@ -36,7 +36,7 @@ export type ApiKey = {
      * Requests at the same time.
      */
     concurrency: number;
-    budget: Budget;
+    budget: Budget & unknown;
     /**
      * Unix time in seconds, from which on the key is refused; null for never.
      */
@@ -108,7 +108,7 @@ export type ApiKeyWithValue = {
      * Requests at the same time.
      */
     concurrency: number;
-    budget: Budget;
+    budget: Budget & unknown;
     /**
      * Unix time in seconds, from which on the key is refused; null for never.
      */
@@ -193,7 +193,7 @@ export type BestOf = {
 };
 
 /**
- * Null for no budget.
+ * What all API keys of the project may spend together; null for no budget.
  */
 export type Budget = {
     /**
@@ -208,6 +208,36 @@ export type Budget = {
      * `hard` refuses what could exceed the budget; `soft` only counts.
      */
     enforcement: 'hard' | 'soft';
+} | null;
+
+export type BudgetState = {
+    currency: string;
+    /**
+     * In UTC.
+     */
+    window: 'day' | 'month';
+    /**
+     * `hard` refuses what could exceed the budget; `soft` only counts.
+     */
+    enforcement: 'hard' | 'soft';
+    /**
+     * Millionths of the currency, like all that follow.
+     */
+    limit_micros: number;
+    settled_micros: number;
+    /**
+     * The most that running requests can cost.
+     */
+    reserved_micros: number;
+    remaining_micros: number;
+    /**
+     * Unix time in seconds.
+     */
+    resets_at: number;
+    /**
+     * The highest of these shares that is settled; null below all of them.
+     */
+    alert_percent: 50 | 80 | 100 | null;
 } | null;
 
 export type ChatCompletion = {
@@ -228,6 +258,7 @@ export type ChatCompletion = {
         finish_reason: 'stop' | 'length' | 'tool_calls';
     }>;
     usage: Usage;
+    early_exit?: EarlyExit;
     best_of?: BestOf;
     metadata?: Metadata;
 };
@@ -250,6 +281,7 @@ export type ChatCompletionChunk = {
         finish_reason?: 'stop' | 'length' | 'tool_calls' | null;
     }>;
     usage?: Usage;
+    early_exit?: EarlyExit;
     best_of?: BestOf;
 };
 
@@ -370,7 +402,7 @@ export type CreateApiKeyRequest = {
      * Requests at the same time.
      */
     concurrency?: number;
-    budget?: Budget;
+    budget?: Budget & unknown;
     /**
      * Unix time in seconds, from which on the key is refused; null for never.
      */
@@ -452,6 +484,7 @@ export type CreateChatCompletionRequest = {
      * Whether one answer may make several calls.
      */
     parallel_tool_calls?: boolean | null;
+    early_exit?: EarlyExitRequest;
     /**
      * How many answers to make; the one that `reward_model` likes best is given, and `usage` counts all of them and what the reward model reads.
      */
@@ -507,6 +540,11 @@ export type CreateDecisionRequest = {
      * Accepted without effect.
      */
     prompt_cache_options?: unknown;
+};
+
+export type CreateProjectRequest = {
+    name: string;
+    budget?: Budget;
 };
 
 /**
@@ -586,18 +624,49 @@ export type EarlierToolCall = {
     };
 };
 
+export type EarlyExit = {
+    mode: 'off' | 'lossless' | 'gated';
+    /**
+     * Mean over the tokens. A draft that was accepted left at the exit layer: the layers above ran once for it and its neighbours together.
+     */
+    mean_exit_layer: number;
+    /**
+     * Passes of a layer that no token had of its own.
+     */
+    layers_saved: number;
+    /**
+     * Tokens of the answer that an inner layer guessed.
+     */
+    accepted_drafts: number;
+    /**
+     * The least probability, over the tokens, that full depth gives the same one; 1 where every token was verified.
+     */
+    min_confidence: number;
+};
+
+export type EarlyExitRequest = {
+    /**
+     * `lossless` gives the very tokens of full depth, with fewer passes; `auto` is `lossless` where the model has an exit adapter and it pays; `gated` needs an operating point that the model declares.
+     */
+    mode?: 'auto' | 'off' | 'lossless' | 'gated' | null;
+    /**
+     * For `gated`: the largest share of tokens that may differ from full depth.
+     */
+    max_risk?: number | null;
+} | null;
+
 export type Error = {
     error: {
         message: string;
         type: 'invalid_request_error' | 'authentication_error' | 'permission_error' | 'not_found_error' | 'conflict_error' | 'rate_limit_error' | 'insufficient_quota' | 'server_error' | 'service_unavailable_error';
-        code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'permission_denied' | 'model_not_allowed' | 'ip_address_not_allowed' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'idempotency_key_conflict' | 'idempotency_request_in_progress' | 'idempotency_replay_unavailable' | 'conflict' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
+        code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'permission_denied' | 'model_not_allowed' | 'ip_address_not_allowed' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'idempotency_key_conflict' | 'idempotency_request_in_progress' | 'idempotency_replay_unavailable' | 'conflict' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'project_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
         param: string | null;
         request_id: string;
         doc_url: string;
         errors?: Array<{
             path: string;
             message: string;
-            code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'permission_denied' | 'model_not_allowed' | 'ip_address_not_allowed' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'idempotency_key_conflict' | 'idempotency_request_in_progress' | 'idempotency_replay_unavailable' | 'conflict' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
+            code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'permission_denied' | 'model_not_allowed' | 'ip_address_not_allowed' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'idempotency_key_conflict' | 'idempotency_request_in_progress' | 'idempotency_replay_unavailable' | 'conflict' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'project_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
         }>;
     };
 };
@@ -614,31 +683,8 @@ export type Limits = {
         limit: number;
         running: number;
     };
-    budget: {
-        currency: string;
-        /**
-         * In UTC.
-         */
-        window: 'day' | 'month';
-        /**
-         * `hard` refuses what could exceed the budget; `soft` only counts.
-         */
-        enforcement: 'hard' | 'soft';
-        /**
-         * Millionths of the currency, like all that follow.
-         */
-        limit_micros: number;
-        settled_micros: number;
-        /**
-         * The most that running requests can cost.
-         */
-        reserved_micros: number;
-        remaining_micros: number;
-        /**
-         * Unix time in seconds.
-         */
-        resets_at: number;
-    } | null;
+    budget: BudgetState;
+    project_budget: BudgetState & unknown;
 };
 
 export type Logprobs = {
@@ -699,6 +745,7 @@ export type Project = {
     object: 'project';
     id: string;
     name: string;
+    budget: Budget;
     /**
      * Unix time in seconds.
      */
@@ -720,10 +767,6 @@ export type ProjectList = {
      * Whether there is more in the direction that was asked for: after `last_id`, or before `first_id` with `before`.
      */
     has_more: boolean;
-};
-
-export type ProjectRequest = {
-    name: string;
 };
 
 export type RankResponsesRequest = {
@@ -1256,7 +1299,7 @@ export type UpdateApiKeyRequest = {
      * Requests at the same time.
      */
     concurrency?: number;
-    budget?: Budget;
+    budget?: Budget & unknown;
     /**
      * Unix time in seconds, from which on the key is refused; null for never.
      */
@@ -1277,6 +1320,11 @@ export type UpdateApiKeyRequest = {
      * A disabled key is refused like one that does not exist.
      */
     disabled?: boolean;
+};
+
+export type UpdateProjectRequest = {
+    name?: string;
+    budget?: Budget;
 };
 
 export type Usage = {
@@ -1963,6 +2011,8 @@ export type CreateChatCompletionErrors = {
      *
      * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
      *
+     * `project_spend_limit_exceeded`: The request could cost more than is left of the budget that all API keys of the project share. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
      * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
      */
     429: Error;
@@ -2161,6 +2211,8 @@ export type CreateDecisionErrors = {
      * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
      *
      * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `project_spend_limit_exceeded`: The request could cost more than is left of the budget that all API keys of the project share. `x-should-retry` is `true` only when running requests hold what is missing.
      *
      * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
      */
@@ -2412,7 +2464,7 @@ export type ListProjectsResponses = {
 export type ListProjectsResponse = ListProjectsResponses[keyof ListProjectsResponses];
 
 export type CreateProjectData = {
-    body: ProjectRequest;
+    body: CreateProjectRequest;
     headers?: {
         /**
          * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
@@ -2591,7 +2643,7 @@ export type ReadProjectResponses = {
 export type ReadProjectResponse = ReadProjectResponses[keyof ReadProjectResponses];
 
 export type UpdateProjectData = {
-    body: ProjectRequest;
+    body: UpdateProjectRequest;
     path: {
         /**
          * The id of a project.
@@ -2627,6 +2679,8 @@ export type UpdateProjectErrors = {
      * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
      *
      * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     *
+     * `permission_denied`: The API key has the scope but may not do this, for example grant a scope that it lacks; the message says what.
      */
     403: Error;
     /**
@@ -2730,6 +2784,8 @@ export type RerankDocumentsForJinaErrors = {
      * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
      *
      * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `project_spend_limit_exceeded`: The request could cost more than is left of the budget that all API keys of the project share. `x-should-retry` is `true` only when running requests hold what is missing.
      *
      * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
      */
@@ -2842,6 +2898,8 @@ export type CompareResponsesErrors = {
      *
      * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
      *
+     * `project_spend_limit_exceeded`: The request could cost more than is left of the budget that all API keys of the project share. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
      * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
      */
     429: Error;
@@ -2952,6 +3010,8 @@ export type RankResponsesErrors = {
      * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
      *
      * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `project_spend_limit_exceeded`: The request could cost more than is left of the budget that all API keys of the project share. `x-should-retry` is `true` only when running requests hold what is missing.
      *
      * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
      */
@@ -3064,6 +3124,8 @@ export type ScoreResponsesErrors = {
      *
      * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
      *
+     * `project_spend_limit_exceeded`: The request could cost more than is left of the budget that all API keys of the project share. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
      * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
      */
     429: Error;
@@ -3175,6 +3237,8 @@ export type ScoreTextsErrors = {
      *
      * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
      *
+     * `project_spend_limit_exceeded`: The request could cost more than is left of the budget that all API keys of the project share. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
      * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
      */
     429: Error;
@@ -3285,6 +3349,8 @@ export type CreateTokenizationErrors = {
      * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
      *
      * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `project_spend_limit_exceeded`: The request could cost more than is left of the budget that all API keys of the project share. `x-should-retry` is `true` only when running requests hold what is missing.
      *
      * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
      */
@@ -3467,6 +3533,8 @@ export type RerankDocumentsErrors = {
      * `concurrency_limit_exceeded`: As many requests of the API key are running as may run at the same time.
      *
      * `key_spend_limit_exceeded`: The request could cost more than is left of the budget of the API key. `x-should-retry` is `true` only when running requests hold what is missing.
+     *
+     * `project_spend_limit_exceeded`: The request could cost more than is left of the budget that all API keys of the project share. `x-should-retry` is `true` only when running requests hold what is missing.
      *
      * `rate_limit_exceeded`: The API key has used up its requests or tokens per minute; the message says which.
      */
