@@ -3,6 +3,19 @@ import { z } from 'zod';
 
 const LOOPBACK = new Set(['localhost', '127.0.0.1', '[::1]']);
 
+const MAX_BACKENDS = 16;
+
+/** An address and nothing more: a user and password, a query or a fragment would end up in front of a path. */
+function isBackendUrl(text: string): boolean {
+  const url = URL.parse(text);
+  if (url === null || !/^https?:$/.test(url.protocol)) return false;
+  return url.username === '' && url.password === '' && url.search === '' && url.hash === '';
+}
+
+function isLoopback(text: string): boolean {
+  return LOOPBACK.has(URL.parse(text)?.hostname ?? '');
+}
+
 /** A value that has the methods of a binding; what it does is only known when it is called. */
 const binding = <T>(type: string, method: string) =>
   z.custom<T>(
@@ -15,7 +28,19 @@ const EnvSchema = z
     DB: binding<D1Database>('a D1', 'prepare'),
     STORE: binding<R2Bucket>('an R2', 'put'),
     LEDGER: binding<DurableObjectNamespace>('a Durable Object', 'getByName'),
-    BACKEND_URL: z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }),
+    BACKEND_URL: z
+      .string()
+      .transform((text) => text.split(',').map((url) => url.trim().replace(/\/+$/, '')))
+      .pipe(
+        z
+          .array(
+            z
+              .string()
+              .refine(isBackendUrl, 'must be an http or https URL, or several with commas between them'),
+          )
+          .max(MAX_BACKENDS, `must be at most ${MAX_BACKENDS} URLs`)
+          .refine((urls) => new Set(urls).size === urls.length, 'must not name a URL twice'),
+      ),
     BACKEND_SECRET: z.string().default(''),
     KEY_PEPPER: z.string().min(32, 'must have at least 32 characters'),
     STREAM_PROBE_MS: z.coerce
@@ -38,7 +63,7 @@ const EnvSchema = z
         ),
       ),
   })
-  .refine((env) => env.BACKEND_SECRET !== '' || LOOPBACK.has(new URL(env.BACKEND_URL).hostname), {
+  .refine((env) => env.BACKEND_SECRET !== '' || env.BACKEND_URL.every(isLoopback), {
     path: ['BACKEND_SECRET'],
     error: 'must be set unless BACKEND_URL is on this machine',
   });

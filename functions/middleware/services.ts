@@ -27,7 +27,7 @@ export const services = (overrides: Partial<Services>) => {
 };
 
 function createServices(env: Env, overrides: Partial<Services>): Services {
-  const backend = overrides.backend ?? new HttpBackend({ url: env.BACKEND_URL, secret: env.BACKEND_SECRET });
+  const backend = overrides.backend ?? new HttpBackend({ urls: env.BACKEND_URL, secret: env.BACKEND_SECRET });
   const ledger = overrides.ledger ?? new DurableObjectLedger(env.LEDGER);
   return {
     keys: new D1KeyStore(env.DB, env.KEY_PEPPER),

@@ -6,7 +6,18 @@ import { call } from '../support/harness';
 
 const parse = (changes: Record<string, unknown>) => parseEnv({ ...bindings, ...changes });
 
+const manyUrls = (count: number) => Array.from({ length: count }, (_, i) => `http://a${i}.example`).join(',');
+
 describe('parseEnv', () => {
+  it('reads one address of a backend, or several', () => {
+    expect(parse({ BACKEND_URL: 'http://a.example/' }).BACKEND_URL).toEqual(['http://a.example']);
+    expect(parse({ BACKEND_URL: 'https://a.example, http://b.example:8000/x/' }).BACKEND_URL).toEqual([
+      'https://a.example',
+      'http://b.example:8000/x',
+    ]);
+    expect(parse({ BACKEND_URL: manyUrls(16) }).BACKEND_URL).toHaveLength(16);
+  });
+
   it('accepts the test environment, and an origin list with spaces and slashes', () => {
     expect(parse({ CORS_ORIGINS: 'https://a.example/, http://b.example:3000' }).CORS_ORIGINS).toEqual([
       'https://a.example',
@@ -23,6 +34,12 @@ describe('parseEnv', () => {
     ['KEY_PEPPER', 'too short', 'KEY_PEPPER must have at least 32 characters'],
     ['KEY_PEPPER', undefined, 'KEY_PEPPER is missing'],
     ['BACKEND_URL', 'ftp://x', 'BACKEND_URL must be an http or https URL'],
+    ['BACKEND_URL', 'http://a.example,', 'BACKEND_URL must be an http or https URL'],
+    ['BACKEND_URL', 'http://a.example, http://a.example/', 'BACKEND_URL must not name a URL twice'],
+    ['BACKEND_URL', 'http://ann:hush@a.example', 'BACKEND_URL must be an http or https URL'],
+    ['BACKEND_URL', 'http://a.example/?x=1', 'BACKEND_URL must be an http or https URL'],
+    ['BACKEND_URL', manyUrls(17), 'BACKEND_URL must be at most 16 URLs'],
+    ['BACKEND_URL', undefined, 'BACKEND_URL is missing'],
     ['DB', {}, 'DB must be a D1 binding'],
     ['STORE', undefined, 'STORE must be an R2 binding'],
     ['LEDGER', {}, 'LEDGER must be a Durable Object binding'],
@@ -36,6 +53,9 @@ describe('parseEnv', () => {
 
   it('wants a secret unless the backend is on this machine', () => {
     expect(() => parse({ BACKEND_SECRET: '', BACKEND_URL: 'http://gpu.example:8000' })).toThrow(
+      'BACKEND_SECRET must be set',
+    );
+    expect(() => parse({ BACKEND_SECRET: '', BACKEND_URL: 'http://127.0.0.1:1,http://gpu.example' })).toThrow(
       'BACKEND_SECRET must be set',
     );
     expect(parse({ BACKEND_SECRET: '', BACKEND_URL: 'http://127.0.0.1:8000' }).BACKEND_SECRET).toBe('');

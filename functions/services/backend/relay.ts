@@ -3,7 +3,7 @@ import { ApiError } from '../../errors';
 import { ChatCompletionChunkSchema, type ChatCompletionChunk } from '../../schemas/chat-completion';
 import { DONE, encodeEvent, EventSplitter, KEEP_ALIVE, PROBE } from '../../lib/sse';
 import { TIMED_OUT, within } from '../../lib/time';
-import { invalidResponse, parseJson, readEnvelope } from './upstream-error';
+import { deadlinePassed, invalidResponse, isTimeout, parseJson, readEnvelope } from './upstream-error';
 
 /** No event of a chat stream comes near this; a longer one is a broken backend. */
 const MAX_EVENT_BYTES = 1024 * 1024;
@@ -138,8 +138,7 @@ async function read(
   try {
     return await reader.read();
   } catch (error) {
-    const isLate = error instanceof Error && error.name === 'TimeoutError';
-    throw isLate ? new ApiError('deadline_exceeded', 'The deadline has passed.') : interrupted(error);
+    throw isTimeout(error) ? deadlinePassed(error) : interrupted(error);
   }
 }
 

@@ -26,6 +26,9 @@ const EDGE_ONLY = new Set([
   'key_spend_limit_exceeded',
 ]);
 
+/** What a gateway answers for a backend that it cannot reach; 52x and 530 are Cloudflare's. */
+const GATEWAY_STATUSES = new Set([502, 503, 521, 522, 523, 530]);
+
 const MAX_RETRY_AFTER_SECONDS = 60;
 
 /** The fixed error for an answer that does not follow the contract; its text is for the log only. */
@@ -39,19 +42,29 @@ export function backendUnavailable(cause: unknown): ApiError {
   return new ApiError('backend_unavailable', message, { cause });
 }
 
+/** The error for a backend that has not answered when it should have ended the request by itself. */
+export function deadlinePassed(cause: unknown): ApiError {
+  return new ApiError('deadline_exceeded', 'The deadline has passed.', { cause });
+}
+
+/** True for what a fetch or a read throws when the time limit of its signal is over. */
+export function isTimeout(error: unknown): boolean {
+  return error instanceof Error && error.name === 'TimeoutError';
+}
+
 /** The error that an envelope states; undefined when it is none that the backend may state. */
-export function readEnvelope(value: unknown, retryAfter?: string | null): ApiError | undefined {
+export function readEnvelope(value: unknown, retryAfter: string | null = null): ApiError | undefined {
   const parsed = EnvelopeSchema.safeParse(value);
   if (!parsed.success) return undefined;
   const { code, message, param } = parsed.data.error;
   if (!isErrorCode(code) || EDGE_ONLY.has(code)) return undefined;
-  const seconds = Number(retryAfter ?? NaN);
-  return new ApiError(code, message, {
-    param: param ?? null,
-    ...(Number.isInteger(seconds) && seconds > 0
-      ? { retryAfterMs: Math.min(seconds, MAX_RETRY_AFTER_SECONDS) * 1000 }
-      : {}),
-  });
+  return new ApiError(code, message, { param: param ?? null, ...readRetryAfter(retryAfter) });
+}
+
+function readRetryAfter(text: string | null): { retryAfterMs?: number } {
+  const seconds = Number(text ?? NaN);
+  if (!Number.isInteger(seconds) || seconds <= 0) return {};
+  return { retryAfterMs: Math.min(seconds, MAX_RETRY_AFTER_SECONDS) * 1000 };
 }
 
 /** The error behind an answer with an error status. */
@@ -61,9 +74,11 @@ export function readErrorResponse(status: number, text: string, retryAfter: stri
     return new ApiError('upstream_auth_error', message);
   }
   const error = readEnvelope(parseJson(text), retryAfter);
-  return error !== undefined && ERRORS[error.code].status === status
-    ? error
-    : invalidResponse(`status ${status}: ${text.slice(0, 500)}`);
+  if (error !== undefined && ERRORS[error.code].status === status) return error;
+  const cause = `status ${status}: ${text.slice(0, 500)}`;
+  if (!GATEWAY_STATUSES.has(status)) return invalidResponse(cause);
+  const { code, message } = backendUnavailable(cause);
+  return new ApiError(code, message, { cause, ...readRetryAfter(retryAfter) });
 }
 
 /** JSON or undefined: whether the value is right is for a schema to say. */
