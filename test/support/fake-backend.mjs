@@ -59,6 +59,7 @@ async function answer(request, response, { secret, calls }) {
   if (pathname === '/seen') return json(response, 200, findCall(calls, searchParams) ?? null);
   if (pathname === '/count') return json(response, 200, countCalls(calls, searchParams));
   if (pathname === '/tries') return json(response, 200, triesOf(searchParams.get('name')));
+  if (pathname === '/live' && fault === undefined) return json(response, 200, { status: 'ok' });
   if (pathname === '/ready' && fault === undefined)
     return json(response, 200, { status: 'ready', models: [{ id: 'fake', revision: 'r1' }] });
 

@@ -153,7 +153,10 @@ async function toError(response: Response): Promise<ApiError> {
 /** True for what says something about the address; all other errors are answers of a backend that is well. */
 function isAddressAtFault(error: ApiError): boolean {
   if (error.code === 'deadline_exceeded') return isTimeout(error.options.cause);
-  return ['backend_unavailable', 'model_loading', 'upstream_auth_error', 'upstream_invalid_response'].includes(
-    error.code,
-  );
+  return [
+    'backend_unavailable',
+    'model_loading',
+    'upstream_auth_error',
+    'upstream_invalid_response',
+  ].includes(error.code);
 }

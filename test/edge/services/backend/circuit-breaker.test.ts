@@ -24,7 +24,11 @@ describe('CircuitBreaker', () => {
     for (let i = 0; i < FAILURES_TO_OPEN - 1; i++) breaker.fail(0, false);
     expect(breaker.state(0)).toBe('closed');
     breaker.fail(0, false);
-    expect([breaker.state(0), breaker.allows(0), breaker.coolDownMs(0)]).toEqual(['open', false, COOL_DOWN_MS]);
+    expect([breaker.state(0), breaker.allows(0), breaker.coolDownMs(0)]).toEqual([
+      'open',
+      false,
+      COOL_DOWN_MS,
+    ]);
   });
 
   it('is half open when the time is over, for one probe at a time', () => {

@@ -3,7 +3,16 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { ErrorSchema } from '../../../../functions/errors';
 import { HttpBackend } from '../../../../functions/services/backend';
 import { bindings } from '../../../support/bindings';
-import { call, chatBody, eventsOf, eventually, makeKey, runsOf, seenByBackend, triesOf } from '../../../support/harness';
+import {
+  call,
+  chatBody,
+  eventsOf,
+  eventually,
+  makeKey,
+  runsOf,
+  seenByBackend,
+  triesOf,
+} from '../../../support/harness';
 import { FakeClock } from '../../../support/fake-clock';
 
 const SECRET = 'edge-test-secret';

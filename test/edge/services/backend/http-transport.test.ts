@@ -73,20 +73,27 @@ describe('a call', () => {
     ['a gateway says 503', () => new Response('<h1>', { status: 503 })],
     ['the queue is full', failing(503, 'server_is_overloaded')],
     ['the model is loading', failing(503, 'model_loading')],
-  ])('goes to one other address when %s, after a random while, with the time that is left', async (_, answer) => {
-    const { ask, hosts, clock, calls } = make({ [A]: answer, [B]: fine });
-    expect(await ask()).toBe('fine');
-    expect(hosts()).toEqual([A, B]);
-    expect(clock.slept).toEqual([25]);
-    expect(calls[1]?.headers.get('x-deadline-ms')).toBe('9975');
-  });
+  ])(
+    'goes to one other address when %s, after a random while, with the time that is left',
+    async (_, answer) => {
+      const { ask, hosts, clock, calls } = make({ [A]: answer, [B]: fine });
+      expect(await ask()).toBe('fine');
+      expect(hosts()).toEqual([A, B]);
+      expect(clock.slept).toEqual([25]);
+      expect(calls[1]?.headers.get('x-deadline-ms')).toBe('9975');
+    },
+  );
 
   it.each<[string, Answer, string]>([
     ['refuses the caller', failing(404, 'model_not_found'), 'model_not_found'],
     ['breaks', failing(500, 'internal_error'), 'internal_error'],
     ['answers nonsense', () => new Response('<h1>', { status: 500 }), 'upstream_invalid_response'],
     ['waits for something itself', () => new Response('', { status: 504 }), 'upstream_invalid_response'],
-    ['redirects', () => new Response(null, { status: 302, headers: { location: B } }), 'upstream_invalid_response'],
+    [
+      'redirects',
+      () => new Response(null, { status: 302, headers: { location: B } }),
+      'upstream_invalid_response',
+    ],
     ['does not know the secret', failing(401, 'invalid_api_key'), 'upstream_auth_error'],
     ['is silent', late, 'deadline_exceeded'],
   ])('is not repeated when the backend %s', async (_, answer, code) => {
@@ -103,7 +110,11 @@ describe('a call', () => {
   });
 
   it('is tried twice at most, and tells the second failure', async () => {
-    const { ask, hosts } = make({ [A]: lost, [B]: failing(503, 'server_is_overloaded'), 'http://c.test': fine });
+    const { ask, hosts } = make({
+      [A]: lost,
+      [B]: failing(503, 'server_is_overloaded'),
+      'http://c.test': fine,
+    });
     expect(await codeOf(ask())).toBe('server_is_overloaded');
     expect(hosts()).toEqual([A, B]);
   });
