@@ -21,6 +21,8 @@ export interface Services {
   idempotency: IdempotencyStore;
   usage: UsageStore;
   models: ModelCatalog;
+  /** Models of other servers that may keep what they are sent: not for keys that keep nothing. */
+  retainingModels: ReadonlySet<string>;
   chatCompletions: ChatCompletionStore;
   /** Time between `: keep-alive` comments in a stream. */
   keepAliveMs: number;

@@ -1,4 +1,4 @@
-// Sends a call to one of the backend's addresses; where that address did nothing, once more to another one.
+// Sends a call to one of a backend's addresses; where that address did nothing, once more to another one.
 import { ApiError } from '../../errors';
 import { type Clock, SYSTEM_CLOCK } from './clock';
 import type { BackendCall } from './interface';
@@ -23,10 +23,14 @@ export interface HttpTransportOptions {
   urls: readonly string[];
   /** The headers that prove who calls. */
   credentials: Readonly<Record<string, string>>;
+  /** The error behind an answer with another status than 200. */
+  readError?: ReadError;
   graceMs?: number;
   fetch?: typeof fetch;
   clock?: Clock;
 }
+
+type ReadError = (status: number, text: string, retryAfter: string | null) => ApiError;
 
 /** Makes of an answer with status 200 what the caller wants, or rejects. */
 type Reader<T> = (response: Response) => Promise<T>;
@@ -35,6 +39,7 @@ export class HttpTransport {
   readonly urls: readonly string[];
   readonly #pool: UrlPool;
   readonly #credentials: Readonly<Record<string, string>>;
+  readonly #readError: ReadError;
   readonly #graceMs: number;
   readonly #fetch: typeof fetch;
   readonly #clock: Clock;
@@ -43,6 +48,7 @@ export class HttpTransport {
     this.urls = options.urls.map((url) => url.replace(/\/+$/, ''));
     this.#pool = new UrlPool(this.urls);
     this.#credentials = options.credentials;
+    this.#readError = options.readError ?? readErrorResponse;
     this.#graceMs = options.graceMs ?? GRACE_MS;
     this.#fetch = options.fetch ?? ((input, init) => fetch(input, init));
     this.#clock = options.clock ?? SYSTEM_CLOCK;
@@ -126,7 +132,7 @@ export class HttpTransport {
     let isAccepted = false;
     try {
       const response = await this.send(place.url, request, call);
-      if (response.status !== 200) throw await toError(response);
+      if (response.status !== 200) throw await this.#toError(response);
       isAccepted = true;
       const answer = await read(response, place);
       place.succeed();
@@ -143,11 +149,11 @@ export class HttpTransport {
       return { error, isRepeatable: !isAccepted && error.status === 503 };
     }
   }
-}
 
-async function toError(response: Response): Promise<ApiError> {
-  const text = await readErrorText(response);
-  return readErrorResponse(response.status, text, response.headers.get('retry-after'));
+  async #toError(response: Response): Promise<ApiError> {
+    const text = await readErrorText(response);
+    return this.#readError(response.status, text, response.headers.get('retry-after'));
+  }
 }
 
 /** True for what says something about the address; all other errors are answers of a backend that is well. */

@@ -47,6 +47,17 @@ export function deadlinePassed(cause: unknown): ApiError {
   return new ApiError('deadline_exceeded', 'The deadline has passed.', { cause });
 }
 
+/** The fixed error for a stream that broke off. */
+export function streamInterrupted(cause: unknown): ApiError {
+  const message = "The backend's stream ended before the answer was complete.";
+  return new ApiError('upstream_stream_interrupted', message, { cause });
+}
+
+/** The fixed error for credentials that the other side refuses; nothing of its text is kept. */
+export function authFailed(): ApiError {
+  return new ApiError('upstream_auth_error', 'The edge could not authenticate to its backend.');
+}
+
 /** True for what a fetch or a read throws when the time limit of its signal is over. */
 export function isTimeout(error: unknown): boolean {
   return error instanceof Error && error.name === 'TimeoutError';
@@ -61,7 +72,8 @@ export function readEnvelope(value: unknown, retryAfter: string | null = null): 
   return new ApiError(code, message, { param: param ?? null, ...readRetryAfter(retryAfter) });
 }
 
-function readRetryAfter(text: string | null): { retryAfterMs?: number } {
+/** Its `Retry-After`, if that is a number of seconds, as an option of ApiError. */
+export function readRetryAfter(text: string | null): { retryAfterMs?: number } {
   const seconds = Number(text ?? NaN);
   if (!Number.isInteger(seconds) || seconds <= 0) return {};
   return { retryAfterMs: Math.min(seconds, MAX_RETRY_AFTER_SECONDS) * 1000 };
@@ -69,12 +81,14 @@ function readRetryAfter(text: string | null): { retryAfterMs?: number } {
 
 /** The error behind an answer with an error status. */
 export function readErrorResponse(status: number, text: string, retryAfter: string | null): ApiError {
-  if (status === 401) {
-    const message = 'The edge could not authenticate to its backend.';
-    return new ApiError('upstream_auth_error', message);
-  }
+  if (status === 401) return authFailed();
   const error = readEnvelope(parseJson(text), retryAfter);
   if (error !== undefined && ERRORS[error.code].status === status) return error;
+  return errorOfStatus(status, text, retryAfter);
+}
+
+/** The error behind a status whose text says nothing that a caller may see; the text is for the log. */
+export function errorOfStatus(status: number, text: string, retryAfter: string | null): ApiError {
   const cause = `status ${status}: ${text.slice(0, 500)}`;
   if (!GATEWAY_STATUSES.has(status)) return invalidResponse(cause);
   const { code, message } = backendUnavailable(cause);

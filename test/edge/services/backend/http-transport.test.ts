@@ -9,7 +9,7 @@ import { FakeClock } from '../../../support/fake-clock';
 const A = 'http://a.test';
 const B = 'http://b.test';
 
-type Answer = (init: RequestInit) => Response | Promise<Response>;
+type Answer = () => Response | Promise<Response>;
 
 const lost: Answer = () => {
   throw new Error('Network connection lost.');
@@ -32,9 +32,9 @@ function make(answers: Record<string, Answer>) {
     credentials: { 'x-attune-secret': 'hush' },
     clock,
     fetch: async (input, init) => {
-      const url = new URL(String(input));
+      const url = new URL(input instanceof Request ? input.url : input);
       calls.push({ host: url.origin, headers: new Headers(init?.headers) });
-      return (answers[url.origin] ?? lost)((init ?? {}) as RequestInit);
+      return (answers[url.origin] ?? lost)();
     },
   });
   const ask = (changes: Partial<BackendCall> = {}, read = (response: Response) => response.text()) =>
