@@ -12,7 +12,7 @@ import { homeOf, shown } from './lib/paths.mjs';
 import { requireFreePort } from './lib/ports.mjs';
 import { waitUntilReady } from './lib/ready.mjs';
 import { requireBackends } from './lib/remote-backends.mjs';
-import { loadSecrets, writeEnv } from './lib/secrets.mjs';
+import { loadSecrets, quoteJson, writeEnv } from './lib/secrets.mjs';
 import { setUp } from './lib/set-up.mjs';
 import { askedToEnd } from './lib/shut-down.mjs';
 import { readStartOptions, startOptions } from './lib/start-options.mjs';
@@ -58,6 +58,7 @@ async function bringUp(options, home) {
     BACKEND_URL: remote ? remote.urls.join(',') : backendUrl,
     BACKEND_SECRET: secret,
     KEY_PEPPER: secrets.keyPepper,
+    ...(options.upstreams ? { UPSTREAMS: quoteJson(options.upstreams) } : {}),
   });
   const record = () =>
     recordRun(home, {

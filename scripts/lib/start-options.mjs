@@ -33,6 +33,7 @@ export const startOptions = {
  * @property {string} home
  * @property {'cpu' | undefined} torch
  * @property {{ urls: string[], secret: string } | undefined} remote the backends to use instead of a local one
+ * @property {string | undefined} upstreams ATTUNE_UPSTREAMS: models of other servers, a JSON list
  */
 
 /**
@@ -62,7 +63,23 @@ export function readStartOptions(argv, env) {
     remote: isRemote
       ? { urls: unique(urls), secret: readSecret(values['--backend-secret'] ?? env.ATTUNE_BACKEND_SECRET) }
       : undefined,
+    upstreams: readUpstreams(env.ATTUNE_UPSTREAMS),
   };
+}
+
+/**
+ * On one line, as an env file wants it. The edge checks every field and names what is wrong.
+ * @param {string | undefined} text
+ */
+function readUpstreams(text) {
+  if (!text) return undefined;
+  try {
+    const list = JSON.parse(text);
+    if (Array.isArray(list)) return JSON.stringify(list);
+  } catch {
+    // What the parser says would show a part of it.
+  }
+  throw new Failure('ATTUNE_UPSTREAMS must be a JSON list of upstreams: see docs/backends.md.');
 }
 
 /** @param {string[]} urls */

@@ -6,6 +6,14 @@ import { call } from '../support/harness';
 
 const parse = (changes: Record<string, unknown>) => parseEnv({ ...bindings, ...changes });
 
+const upstream = (changes: Record<string, unknown> = {}) => ({
+  id: 'gpt-x',
+  url: 'https://upstream.example/v1',
+  api_key: 'very-secret',
+  context_length: 8192,
+  ...changes,
+});
+
 const manyUrls = (count: number) => Array.from({ length: count }, (_, i) => `http://a${i}.example`).join(',');
 
 describe('parseEnv', () => {
@@ -49,6 +57,41 @@ describe('parseEnv', () => {
     const env: Record<string, unknown> = { ...bindings, [name]: value };
     if (value === undefined) delete env[name];
     expect(() => parseEnv(env)).toThrow(message);
+  });
+
+  it('reads upstreams, and fills in what they need not say', () => {
+    expect(parse({}).UPSTREAMS).toEqual([]);
+    const local = upstream({ id: 'b', url: 'http://localhost:8000/v1/' });
+    const { UPSTREAMS } = parse({ UPSTREAMS: JSON.stringify([upstream(), local]) });
+    expect(UPSTREAMS.map(({ url }) => url)).toEqual([
+      'https://upstream.example/v1',
+      'http://localhost:8000/v1',
+    ]);
+    expect(UPSTREAMS[0]).toMatchObject({ capabilities: ['chat'], zero_data_retention: false });
+  });
+
+  it.each<[string, unknown, string]>([
+    ['no JSON', 'very-secret', 'UPSTREAMS must be a JSON list of upstreams'],
+    ['no list', upstream(), 'UPSTREAMS must be a JSON list of upstreams'],
+    ['no address', [upstream({ url: 'upstream.example' })], 'UPSTREAMS[0].url must be an http or https URL'],
+    [
+      'a key in the clear',
+      [upstream({ url: 'http://upstream.example' })],
+      'UPSTREAMS[0].url must be https, since there is an api_key',
+    ],
+    ['a bad id', [upstream({ id: 'a b' })], 'UPSTREAMS[0].id must be 1 to 128 letters'],
+    [
+      'a key with a line break',
+      [upstream({ api_key: 'very-secret\n' })],
+      'UPSTREAMS[0].api_key must be printable',
+    ],
+    ['no context', [upstream(), upstream({ context_length: 0 })], 'UPSTREAMS[1].context_length'],
+    ['a name twice', [upstream(), upstream()], 'UPSTREAMS must not name an id twice'],
+    ['a typo', [upstream({ modle: 'x' })], 'Unrecognized key: "modle"'],
+  ])('refuses upstreams with %s, without showing them', (_, value, message) => {
+    const text = typeof value === 'string' ? value : JSON.stringify(value);
+    expect(() => parse({ UPSTREAMS: text })).toThrow(message);
+    expect(() => parse({ UPSTREAMS: text })).not.toThrow('very-secret');
   });
 
   it('wants a secret unless the backend is on this machine', () => {

@@ -15,6 +15,7 @@ test('defaults hold when nothing is given', () => {
     home: '.attune',
     torch: undefined,
     remote: undefined,
+    upstreams: undefined,
   });
 });
 
@@ -80,6 +81,17 @@ test('several backends may be named, each once', () => {
 
 test('an option that may be given once keeps the last value', () =>
   assert.equal(start(['--port', '9000', '--port', '9001']).port, 9001));
+
+test('upstreams come from the environment, and a wrong list is not shown', () => {
+  const given = [{ id: 'x', api_key: 'hush' }];
+  const { upstreams = '' } = start([], { ATTUNE_UPSTREAMS: JSON.stringify(given, null, 2) });
+  assert.deepEqual([JSON.parse(upstreams), upstreams.includes('\n')], [given, false]);
+  for (const wrong of ['hush', '{"api_key": "hush"}'])
+    assert.throws(
+      () => start([], { ATTUNE_UPSTREAMS: wrong }),
+      ({ message }) => /must be a JSON list of upstreams/.test(message) && !message.includes('hush'),
+    );
+});
 
 test('a secret without a remote backend is refused', () =>
   assert.throws(() => start(['--backend-secret', 's']), /belongs to --backend-url/));

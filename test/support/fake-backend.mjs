@@ -1,6 +1,7 @@
 // A backend over a real socket whose behaviour the caller chooses by the model's name; for edge tests.
 import { createServer } from 'node:http';
 import { answerWrongly, readFault, triesOf } from './fake-faults.mjs';
+import { answerOpenAi, OPENAI_PATH } from './fake-openai.mjs';
 import { answerRewards } from './fake-rewards.mjs';
 
 const CHAT_MODEL = {
@@ -80,6 +81,7 @@ async function answer(request, response, { secret, calls }) {
     const host = request.headers.host.replace('127.0.0.1', 'localhost');
     return answerWrongly(fault, response, { isStream: call.body?.stream === true, host });
   }
+  if (pathname === OPENAI_PATH) return answerOpenAi(request, response, call.body);
   if (request.headers['x-attune-secret'] !== secret)
     return fail(response, id, 401, 'invalid_api_key', 'wrong secret');
   if (pathname === '/internal/models') return json(response, 200, { data: MODELS });
@@ -118,6 +120,9 @@ async function misbehave(model, response, id) {
       fail(response, id, 503, 'server_is_overloaded', 'Too many requests are waiting.', null, {
         'retry-after': '7',
       });
+      return true;
+    case 'too-long':
+      fail(response, id, 400, 'context_length_exceeded', 'The prompt is too long.', 'messages');
       return true;
     case 'wrong-secret':
       fail(response, id, 401, 'invalid_api_key', 'secret traceback');

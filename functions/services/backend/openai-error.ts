@@ -5,7 +5,7 @@ import { authFailed, errorOfStatus, parseJson, readRetryAfter } from './upstream
 
 const EnvelopeSchema = z.object({
   error: z.object({
-    code: z.unknown(),
+    code: z.unknown().optional(),
     message: z.string().nullish(),
     param: z
       .string()

@@ -4,7 +4,7 @@ import type { PlainMessage } from '../../schemas/chat-message';
 import type { ChatCall } from './interface';
 
 /** Modes of early exit that ask for nothing which only our backend has. */
-const NEUTRAL_MODES = ['auto', 'off'];
+const NEUTRAL_MODES = new Set(['auto', 'off']);
 
 /**
  * The body of `/chat/completions`. What has its default is left out, since servers know different parameters;
@@ -12,7 +12,7 @@ const NEUTRAL_MODES = ['auto', 'off'];
  * Whose request it is stays here: neither project nor end user are told.
  */
 export function toOpenAiRequest(call: ChatCall, model: string, stream: boolean): Record<string, unknown> {
-  if (call.early_exit !== null && !NEUTRAL_MODES.includes(call.early_exit.mode)) {
+  if (call.early_exit !== null && !NEUTRAL_MODES.has(call.early_exit.mode)) {
     const message =
       "'early_exit.mode': this model runs on another server, which knows 'auto' and 'off' only.";
     throw new ApiError('unsupported_value', message, { param: 'early_exit.mode' });

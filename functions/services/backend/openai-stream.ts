@@ -8,6 +8,8 @@ import { invalidResponse, parseJson, streamInterrupted } from './upstream-error'
 
 type OpenAiChunk = z.output<typeof OpenAiChunkSchema>;
 
+const DONE_EVENT = new TextEncoder().encode(`data: ${DONE}\n\n`);
+
 /** Reads no further than it is asked; errors with an ApiError for what is not right in the stream. */
 export function toOurEvents(source: ReadableStream<Uint8Array>, call: ChatCall): ReadableStream<Uint8Array> {
   const reader = source.getReader();
@@ -58,7 +60,7 @@ class EventTranslator {
         if (this.#usage && this.#call.include_usage) {
           given.push(encodeEvent(toUsageChunk(this.#usage, this.#call)));
         }
-        return [...given, event.bytes];
+        return [...given, DONE_EVENT];
       }
       const chunk = toChunk(this.#read(event.data), this.#call);
       if (chunk !== undefined) given.push(encodeEvent(chunk));

@@ -25,9 +25,13 @@ export class CachedModelCatalog implements ModelCatalog {
     return models;
   }
 
-  async read(id: string, call: BackendCall): Promise<ModelInfo> {
+  async find(id: string, call: BackendCall): Promise<ModelInfo | undefined> {
     const isIt = (candidate: ModelInfo) => candidate.id === id;
-    const model = this.#upstreams.find(isIt) ?? (await this.list(call)).find(isIt);
+    return this.#upstreams.find(isIt) ?? (await this.list(call)).find(isIt);
+  }
+
+  async read(id: string, call: BackendCall): Promise<ModelInfo> {
+    const model = await this.find(id, call);
     if (model !== undefined) return model;
     const message = 'This model does not exist. GET /v1/models lists the models that do.';
     throw new ApiError('model_not_found', message, { param: 'model' });

@@ -117,7 +117,7 @@ describe('a backend that goes on past the deadline', () => {
     call('/v1/chat/completions', {
       key,
       body: chatBody({ stream }),
-      headers: { 'x-deadline-ms': '200' },
+      headers: { 'x-deadline-ms': '1000' },
       services: { backend: patient(name) },
     });
 
@@ -131,7 +131,7 @@ describe('a backend that goes on past the deadline', () => {
     const response = await late(name, stream);
     expect(response.status).toBe(status);
     expect((await failureOf(response)).code).toBe('deadline_exceeded');
-    expect(Date.now() - startedAtMs).toBeLessThan(3_000);
+    expect(Date.now() - startedAtMs).toBeLessThan(6_000);
   });
 });
 

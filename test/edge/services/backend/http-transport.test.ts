@@ -185,6 +185,21 @@ describe('an address', () => {
     expect(hosts()).toHaveLength(FAILURES_TO_OPEN + 2);
   });
 
+  it('that says 503 for a minute is asked a few times, and serves again soon after', async () => {
+    const answers = { [A]: (() => new Response('<h1>', { status: 503 })) as Answer };
+    const { ask, hosts, clock } = make(answers);
+    const startMs = clock.ms;
+    for (; clock.ms < startMs + 60_000; clock.ms += 100) {
+      const error = await ask().catch((thrown: unknown) => thrown as ApiError);
+      expect(error).toMatchObject({ code: 'backend_unavailable' });
+    }
+    // Five until it is open, then after 1, 2, 4, 8 and every 10 seconds.
+    expect(hosts()).toHaveLength(FAILURES_TO_OPEN + 8);
+    answers[A] = fine;
+    clock.ms += 10_000;
+    expect([await ask(), await ask()]).toEqual(['fine', 'fine']);
+  });
+
   it('is busy with a stream until the signal of its call is aborted', async () => {
     const { transport, ask, hosts } = make({ [A]: fine, [B]: fine });
     const caller = new AbortController();
