@@ -1,5 +1,6 @@
 // Step 4 of a request: calls our GPU backend over HTTP, one path per operation, and checks what it answers.
 import { z } from 'zod';
+import { ApiError } from '../../errors';
 import { ChatCompletionSchema, type ChatCompletion } from '../../schemas/chat-completion';
 import { DecisionsAnswerSchema, type DecisionsAnswer } from '../../schemas/decision';
 import { ModelInfoSchema, type ModelInfo } from '../../schemas/model';
@@ -12,7 +13,7 @@ import { HttpTransport, type HttpTransportOptions } from './http-transport';
 import type { Backend, BackendCall, ChatCall, Readiness, TokenizeCall } from './interface';
 import { readErrorText, readEventStream, readJson } from './read-body';
 import type { ComparisonCall, DecisionsCall, RankingCall, ScoresCall } from './reward-calls';
-import { invalidResponse, parseJson, readErrorResponse } from './upstream-error';
+import { backendUnavailable, invalidResponse, parseJson, readErrorResponse } from './upstream-error';
 
 const ReadinessSchema = z.object({
   status: z.enum(['ready', 'loading', 'draining', 'failed']),
@@ -35,8 +36,14 @@ export class HttpBackend implements Backend {
   }
 
   /** Asks every address, whatever its circuit says: this is how one finds out. */
-  readiness(call: BackendCall): Promise<Readiness> {
-    return bestReadiness(this.#transport.urls.map((url) => this.#askReadiness(url, call)));
+  async readiness(call: BackendCall): Promise<Readiness> {
+    try {
+      return await bestReadiness(this.#transport.urls.map((url) => this.#askReadiness(url, call)));
+    } catch (error) {
+      // The short time that this question has is ours, not a caller's.
+      const isSilent = error instanceof ApiError && error.code === 'deadline_exceeded';
+      throw isSilent ? backendUnavailable(error.options.cause) : error;
+    }
   }
 
   async listModels(call: BackendCall): Promise<ModelInfo[]> {

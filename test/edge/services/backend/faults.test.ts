@@ -20,6 +20,9 @@ const fault = (name: string) => `${bindings.BACKEND_URL}/fault/${name}`;
 const faultAlways = (name: string) => `${bindings.BACKEND_URL}/fault-always/${name}`;
 const flaky = (name: string, count: number) => `${bindings.BACKEND_URL}/flaky/${name}/${count}`;
 
+/** Waits little past the deadline. */
+const patient = (name: string) => new HttpBackend({ urls: [fault(name)], secret: SECRET, graceMs: 50 });
+
 let key: string;
 beforeEach(async () => {
   key = await makeKey();
@@ -112,7 +115,6 @@ describe('a backend that does not know the secret', () => {
 });
 
 describe('a backend that goes on past the deadline', () => {
-  const patient = (name: string) => new HttpBackend({ urls: [fault(name)], secret: SECRET, graceMs: 50 });
   const late = (name: string, stream: boolean) =>
     call('/v1/chat/completions', {
       key,
@@ -132,6 +134,14 @@ describe('a backend that goes on past the deadline', () => {
     expect(response.status).toBe(status);
     expect((await failureOf(response)).code).toBe('deadline_exceeded');
     expect(Date.now() - startedAtMs).toBeLessThan(6_000);
+  });
+});
+
+describe('a backend that says nothing of its state', () => {
+  it('is not ready: 503, not a deadline of the caller', async () => {
+    const response = await call('/ready', { services: { backend: patient('hang') } });
+    expect(response.status).toBe(503);
+    expect((await failureOf(response)).code).toBe('backend_unavailable');
   });
 });
 
