@@ -1,5 +1,6 @@
 // A backend over a real socket whose behaviour the caller chooses by the model's name; for edge tests.
 import { createServer } from 'node:http';
+import { FakeCalls } from './fake-calls.mjs';
 import { answerWrongly, readFault, triesOf } from './fake-faults.mjs';
 import { answerOpenAi, OPENAI_PATH } from './fake-openai.mjs';
 import { answerRewards } from './fake-rewards.mjs';
@@ -40,7 +41,7 @@ const WORDS = ['Hel', 'lo é', ' world'];
 
 /** Starts it; `calls` remembers every call, and when its caller went away. */
 export async function startFakeBackend({ secret, port = 0 }) {
-  const calls = [];
+  const calls = new FakeCalls();
   const server = createServer((request, response) => {
     answer(request, response, { secret, calls }).catch(() => response.destroy());
   });
@@ -57,26 +58,15 @@ async function answer(request, response, { secret, calls }) {
   const { fault, pathname } = readFault(whole);
   const text = await readText(request);
   // Tests ask here what a call looked like and whether its caller has left.
-  if (pathname === '/seen') return json(response, 200, findCall(calls, searchParams) ?? null);
-  if (pathname === '/count') return json(response, 200, countCalls(calls, searchParams));
+  if (pathname === '/seen') return json(response, 200, calls.find(searchParams) ?? null);
+  if (pathname === '/count') return json(response, 200, calls.count(searchParams));
   if (pathname === '/tries') return json(response, 200, triesOf(searchParams.get('name')));
   if (pathname === '/live' && fault === undefined) return json(response, 200, { status: 'ok' });
   if (pathname === '/ready' && fault === undefined)
     return json(response, 200, { status: 'ready', models: [{ id: 'fake', revision: 'r1' }] });
 
   const id = request.headers['x-request-id'];
-  const call = {
-    id,
-    headers: request.headers,
-    body: text === '' ? null : JSON.parse(text),
-    leftAtMs: null,
-    finished: false,
-  };
-  calls.push(call);
-  response.on('close', () => {
-    if (response.writableFinished) call.finished = true;
-    else call.leftAtMs = Date.now();
-  });
+  const call = calls.record(request, response, text);
   if (fault !== undefined) {
     const host = request.headers.host.replace('127.0.0.1', 'localhost');
     return answerWrongly(fault, response, { isStream: call.body?.stream === true, host });
@@ -97,17 +87,6 @@ async function answer(request, response, { secret, calls }) {
   if (judged) return json(response, 200, judged.value);
   if (pathname !== '/internal/chat') return fail(response, id, 404, 'unknown_url', 'no such path');
   return chat(call.body, response, id);
-}
-
-/** By request id, or by seed for a caller who left before it was told the id. */
-function findCall(calls, searchParams) {
-  if (searchParams.has('id')) return calls.findLast(({ id }) => id === searchParams.get('id'));
-  return calls.find(({ body }) => body?.seed === Number(searchParams.get('seed')));
-}
-
-/** How often a request with this seed was run. */
-function countCalls(calls, searchParams) {
-  return calls.filter(({ body }) => body?.seed === Number(searchParams.get('seed'))).length;
 }
 
 /** Does what the model's name says, if that is to fail; false for a model that answers. */

@@ -131,16 +131,22 @@ describe('a call', () => {
     expect(hosts()).toEqual([A]);
   });
 
-  it('is not repeated for a caller who has left, and says nothing about the address', async () => {
+  it('is not repeated for a caller who has left', async () => {
     const caller = new AbortController();
     const leave: Answer = () => {
       caller.abort();
       throw new Error('aborted');
     };
     const { ask, hosts } = make({ [A]: leave, [B]: fine });
-    for (let i = 0; i <= FAILURES_TO_OPEN; i++) await codeOf(ask({ signal: caller.signal }));
-    expect(hosts()).toContain(A);
-    expect(hosts()).toHaveLength(FAILURES_TO_OPEN + 1);
+    await codeOf(ask({ signal: caller.signal }));
+    expect(hosts()).toEqual([A]);
+  });
+
+  it('says nothing about the address when its caller leaves', async () => {
+    const { ask, hosts } = make({ [A]: lost });
+    const signal = AbortSignal.abort();
+    for (let i = 0; i < 2 * FAILURES_TO_OPEN; i++) await codeOf(ask({ signal }));
+    expect(hosts()).toHaveLength(2 * FAILURES_TO_OPEN);
   });
 });
 
