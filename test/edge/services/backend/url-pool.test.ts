@@ -99,9 +99,12 @@ describe('UrlPool', () => {
 
   it('forgets calls that never said that they are over', () => {
     const pool = new UrlPool(['a', 'b']);
-    for (let i = 0; i < 6; i++) take(pool);
-    const kept = take(pool, LIMIT_MS - 1);
-    expect(kept.url).toBe('a');
-    expect([take(pool, LIMIT_MS + 1_000).url, take(pool, LIMIT_MS + 1_000).url]).toEqual(['b', 'a']);
+    const places = Array.from({ length: 6 }, () => take(pool));
+    for (const place of places) if (place.url === 'b') place.leave();
+    const takeThree = (nowMs: number) => [take(pool, nowMs), take(pool, nowMs), take(pool, nowMs)];
+    const before = takeThree(LIMIT_MS - 1);
+    expect(before.map(({ url }) => url)).toEqual(['b', 'b', 'b']);
+    for (const place of before) place.leave();
+    expect(takeThree(LIMIT_MS + 1_000).map(({ url }) => url)).toEqual(['a', 'b', 'a']);
   });
 });
