@@ -22,6 +22,8 @@ export interface Services {
   idempotency: IdempotencyStore;
   usage: UsageStore;
   models: ModelCatalog;
+  /** Models of other servers that may keep what they are sent: not for keys that keep nothing. */
+  retainingModels: ReadonlySet<string>;
   chatCompletions: ChatCompletionStore;
   requestLog: RequestLog;
   /** Time between `: keep-alive` comments in a stream. */

@@ -7,9 +7,7 @@ import { runPythonModule } from './lib/python-module.mjs';
 async function main() {
   const args = process.argv.slice(2);
   if (args.length === 0)
-    throw new Failure(
-      'Say what: npm run early-exit -- analyse --data DIR (--help tells the options).',
-    );
+    throw new Failure('Say what: npm run early-exit -- analyse --data DIR (--help tells the options).');
   await runPythonModule('gpu_backend.evals.early_exit', args);
 }
 

@@ -11,7 +11,8 @@ import { helpText } from './lib/options.mjs';
 import { homeOf, shown } from './lib/paths.mjs';
 import { requireFreePort } from './lib/ports.mjs';
 import { waitUntilReady } from './lib/ready.mjs';
-import { loadSecrets, writeEnv } from './lib/secrets.mjs';
+import { requireBackends } from './lib/remote-backends.mjs';
+import { loadSecrets, quoteJson, writeEnv } from './lib/secrets.mjs';
 import { setUp } from './lib/set-up.mjs';
 import { askedToEnd } from './lib/shut-down.mjs';
 import { readStartOptions, startOptions } from './lib/start-options.mjs';
@@ -44,15 +45,21 @@ function start(make) {
 async function bringUp(options, home) {
   const { port, backendPort, remote } = options;
   await requireFreePort(port, '--port');
-  if (!remote) await requireFreePort(backendPort, '--backend-port');
+  if (remote) await step(remote.urls.length > 1 ? 'Backends' : 'Backend', () => requireBackends(remote));
+  else await requireFreePort(backendPort, '--backend-port');
   await setUp(
     remote ? { python: 'none', model: false } : { python: 'serve', torch: options.torch, model: true },
   );
 
   const secrets = loadSecrets(home);
   const secret = remote?.secret ?? secrets.backendSecret;
-  const backendUrl = remote?.url ?? `http://127.0.0.1:${backendPort}`;
-  writeEnv(home.edgeEnv, { BACKEND_URL: backendUrl, BACKEND_SECRET: secret, KEY_PEPPER: secrets.keyPepper });
+  const backendUrl = `http://127.0.0.1:${backendPort}`;
+  writeEnv(home.edgeEnv, {
+    BACKEND_URL: remote ? remote.urls.join(',') : backendUrl,
+    BACKEND_SECRET: secret,
+    KEY_PEPPER: secrets.keyPepper,
+    ...(options.upstreams ? { UPSTREAMS: quoteJson(options.upstreams) } : {}),
+  });
   const record = () =>
     recordRun(home, {
       port,

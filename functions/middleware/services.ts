@@ -3,7 +3,7 @@ import { createMiddleware } from 'hono/factory';
 import type { AppEnv, Services } from '../context';
 import { type Env, parseEnv } from '../env';
 import { D1AuditLog } from '../services/audit-log';
-import { HttpBackend } from '../services/backend';
+import { HttpBackend, OpenAiBackend, RoutedBackend } from '../services/backend';
 import { D1R2ChatCompletionStore } from '../services/chat-completions';
 import { LedgerIdempotencyStore } from '../services/idempotency';
 import { D1KeyRegistry, D1KeyStore } from '../services/keys';
@@ -28,7 +28,11 @@ export const services = (overrides: Partial<Services>) => {
 };
 
 function createServices(env: Env, overrides: Partial<Services>): Services {
-  const backend = overrides.backend ?? new HttpBackend({ url: env.BACKEND_URL, secret: env.BACKEND_SECRET });
+  const own = overrides.backend ?? new HttpBackend({ urls: env.BACKEND_URL, secret: env.BACKEND_SECRET });
+  const upstreams = new Map(env.UPSTREAMS.map((upstream) => [upstream.id, new OpenAiBackend(upstream)]));
+  const models = [...upstreams.values()].map(({ model }) => model);
+  const backend =
+    upstreams.size === 0 ? own : new RoutedBackend(own, { get: (id) => upstreams.get(id), models });
   const ledger = overrides.ledger ?? new DurableObjectLedger(env.LEDGER, env.PROJECT_LEDGER);
   return {
     keys: new D1KeyStore(env.DB, env.KEY_PEPPER),
@@ -37,7 +41,10 @@ function createServices(env: Env, overrides: Partial<Services>): Services {
     auditLog: new D1AuditLog(env.DB),
     idempotency: new LedgerIdempotencyStore(env.LEDGER, env.STORE),
     usage: new D1UsageStore(env.DB),
-    models: new CachedModelCatalog(backend),
+    models: new CachedModelCatalog(backend, models),
+    retainingModels: new Set(
+      env.UPSTREAMS.flatMap((upstream) => (upstream.zero_data_retention ? [] : [upstream.id])),
+    ),
     chatCompletions: new D1R2ChatCompletionStore(env.DB, env.STORE),
     requestLog: new StructuredRequestLog(env.ANALYTICS),
     keepAliveMs: KEEP_ALIVE_MS,

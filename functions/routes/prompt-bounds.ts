@@ -13,8 +13,8 @@ export const countBytes = (text: string) => encoder.encode(text).length;
 
 /** The model's context length, from the catalog, which remembers it. */
 export async function readContextLength(c: Context<AppEnv>, model: string): Promise<number> {
-  const models = await c.var.services.models.list(backendCall(c, CATALOG_TIMEOUT_MS));
-  return models.find(({ id }) => id === model)?.context_length ?? UNKNOWN_CONTEXT;
+  const known = await c.var.services.models.find(model, backendCall(c, CATALOG_TIMEOUT_MS));
+  return known?.context_length ?? UNKNOWN_CONTEXT;
 }
 
 /**

@@ -4,10 +4,11 @@
 import { Failure } from './failure.mjs';
 
 /**
- * @typedef {{ kind: 'port' | 'text' | 'flag', default?: string | number | boolean, choices?: string[], help: string }} Option
+ * @typedef {{ kind: 'port' | 'text' | 'flag', default?: string | number | boolean, choices?: string[], many?: boolean, help: string }} Option
  */
 
 /**
+ * An option with `many` may be given several times; its value is the list of them.
  * @param {string[]} argv
  * @param {Record<string, Option>} declared by name with dashes, for example `--port`
  * @returns {{ values: Record<string, any>, rest: string[] }}
@@ -16,7 +17,7 @@ export function parseOptions(argv, declared) {
   /** @type {Record<string, any>} */
   const values = {};
   for (const [name, option] of Object.entries(declared))
-    values[name] = option.kind === 'flag' ? false : option.default;
+    values[name] = option.many ? [] : option.kind === 'flag' ? false : option.default;
   /** @type {string[]} */
   const rest = [];
   const waiting = [...argv];
@@ -37,7 +38,8 @@ export function parseOptions(argv, declared) {
     if (value === undefined || value === '' || (inline === undefined && value.startsWith('--'))) {
       throw new Failure(`${name} needs a value: ${option.help}.`);
     }
-    values[name] = read(name, option, value);
+    const read = readValue(name, option, value);
+    values[name] = option.many ? [...values[name], read] : read;
   }
   return { values, rest };
 }
@@ -56,7 +58,7 @@ function splitOnce(word) {
  * @param {Option} option
  * @param {string} value
  */
-function read(name, option, value) {
+function readValue(name, option, value) {
   if (option.kind === 'port') {
     const port = Number(value);
     if (!/^\d+$/.test(value) || port < 1 || port > 65535) {

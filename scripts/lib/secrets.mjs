@@ -36,6 +36,15 @@ export function writeEnv(file, values) {
 }
 
 /**
+ * JSON as a value that readers of env files take as it is: in quotes, with nothing inside that they would cut or expand.
+ * @param {string} json
+ */
+export function quoteJson(json) {
+  const escape = (/** @type {string} */ sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return `'${json.replace(/['$`]/g, escape)}'`;
+}
+
+/**
  * @param {string} file
  * @param {string} text
  */

@@ -15,6 +15,7 @@ test('defaults hold when nothing is given', () => {
     home: '.attune',
     torch: undefined,
     remote: undefined,
+    upstreams: undefined,
   });
 });
 
@@ -56,7 +57,7 @@ test('a remote backend needs its secret, from the option or from the environment
   const url = ['--backend-url', 'https://gpu.example.com/'];
   assert.throws(() => start(url), /needs the secret/);
   assert.deepEqual(start(url, { ATTUNE_BACKEND_SECRET: 's' }).remote, {
-    url: 'https://gpu.example.com',
+    urls: ['https://gpu.example.com'],
     secret: 's',
   });
   assert.deepEqual(
@@ -65,11 +66,44 @@ test('a remote backend needs its secret, from the option or from the environment
   );
 });
 
+test('several backends may be named, each once', () => {
+  const urls = (/** @type {string[]} */ ...all) =>
+    start(
+      all.flatMap((url) => ['--backend-url', url]),
+      { ATTUNE_BACKEND_SECRET: 's' },
+    ).remote?.urls;
+  assert.deepEqual(urls('http://a:1/', 'https://b/x'), ['http://a:1', 'https://b/x']);
+  assert.throws(() => urls('http://a', 'http://b', 'http://a/'), /names http:\/\/a twice/);
+  const many = Array.from({ length: 17 }, (_, index) => `http://a${index}`);
+  assert.equal(urls(...many.slice(1))?.length, 16);
+  assert.throws(() => urls(...many), /16 times at most/);
+});
+
+test('an option that may be given once keeps the last value', () =>
+  assert.equal(start(['--port', '9000', '--port', '9001']).port, 9001));
+
+test('upstreams come from the environment, and a wrong list is not shown', () => {
+  const given = [{ id: 'x', api_key: 'hush' }];
+  const { upstreams = '' } = start([], { ATTUNE_UPSTREAMS: JSON.stringify(given, null, 2) });
+  assert.deepEqual([JSON.parse(upstreams), upstreams.includes('\n')], [given, false]);
+  for (const wrong of ['hush', '{"api_key": "hush"}'])
+    assert.throws(
+      () => start([], { ATTUNE_UPSTREAMS: wrong }),
+      ({ message }) => /must be a JSON list of upstreams/.test(message) && !message.includes('hush'),
+    );
+});
+
 test('a secret without a remote backend is refused', () =>
   assert.throws(() => start(['--backend-secret', 's']), /belongs to --backend-url/));
 
 test('a backend address must be http or https', () => {
-  for (const url of ['gpu.example.com', 'ftp://gpu.example.com']) {
+  for (const url of [
+    'gpu.example.com',
+    'ftp://gpu.example.com',
+    'http://a,http://b',
+    'http://me:hush@gpu.example.com',
+    'http://gpu.example.com?x=1',
+  ]) {
     assert.throws(
       () => start(['--backend-url', url, '--backend-secret', 's']),
       /must be an http or https address/,

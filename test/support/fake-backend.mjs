@@ -1,5 +1,8 @@
 // A backend over a real socket whose behaviour the caller chooses by the model's name; for edge tests.
 import { createServer } from 'node:http';
+import { FakeCalls } from './fake-calls.mjs';
+import { answerWrongly, readFault, triesOf } from './fake-faults.mjs';
+import { answerOpenAi, OPENAI_PATH } from './fake-openai.mjs';
 import { answerRewards } from './fake-rewards.mjs';
 
 const CHAT_MODEL = {
@@ -36,9 +39,9 @@ const CALLS = [
 
 const WORDS = ['Hel', 'lo é', ' world'];
 
-/** Starts it; `calls` remembers every call by request id, and when its caller went away. */
+/** Starts it; `calls` remembers every call, and when its caller went away. */
 export async function startFakeBackend({ secret, port = 0 }) {
-  const calls = new Map();
+  const calls = new FakeCalls();
   const server = createServer((request, response) => {
     answer(request, response, { secret, calls }).catch(() => response.destroy());
   });
@@ -51,26 +54,24 @@ export async function startFakeBackend({ secret, port = 0 }) {
 }
 
 async function answer(request, response, { secret, calls }) {
-  const { pathname, searchParams } = new URL(request.url, 'http://fake');
+  const { pathname: whole, searchParams } = new URL(request.url, 'http://fake');
+  const { fault, pathname } = readFault(whole);
   const text = await readText(request);
   // Tests ask here what a call looked like and whether its caller has left.
-  if (pathname === '/seen') return json(response, 200, findCall(calls, searchParams) ?? null);
-  if (pathname === '/count') return json(response, 200, countCalls(calls, searchParams));
-  if (pathname === '/ready')
+  if (pathname === '/seen') return json(response, 200, calls.find(searchParams) ?? null);
+  if (pathname === '/count') return json(response, 200, calls.count(searchParams));
+  if (pathname === '/tries') return json(response, 200, triesOf(searchParams.get('name')));
+  if (pathname === '/live' && fault === undefined) return json(response, 200, { status: 'ok' });
+  if (pathname === '/ready' && fault === undefined)
     return json(response, 200, { status: 'ready', models: [{ id: 'fake', revision: 'r1' }] });
 
   const id = request.headers['x-request-id'];
-  const call = {
-    headers: request.headers,
-    body: text === '' ? null : JSON.parse(text),
-    leftAtMs: null,
-    finished: false,
-  };
-  calls.set(id, call);
-  response.on('close', () => {
-    if (response.writableFinished) call.finished = true;
-    else call.leftAtMs = Date.now();
-  });
+  const call = calls.record(request, response, text);
+  if (fault !== undefined) {
+    const host = request.headers.host.replace('127.0.0.1', 'localhost');
+    return answerWrongly(fault, response, { isStream: call.body?.stream === true, host });
+  }
+  if (pathname === OPENAI_PATH) return answerOpenAi(request, response, call.body);
   if (request.headers['x-attune-secret'] !== secret)
     return fail(response, id, 401, 'invalid_api_key', 'wrong secret');
   if (pathname === '/internal/models') return json(response, 200, { data: MODELS });
@@ -88,17 +89,6 @@ async function answer(request, response, { secret, calls }) {
   return chat(call.body, response, id);
 }
 
-/** By request id, or by seed for a caller who left before it was told the id. */
-function findCall(calls, searchParams) {
-  if (searchParams.has('id')) return calls.get(searchParams.get('id'));
-  return [...calls.values()].find(({ body }) => body?.seed === Number(searchParams.get('seed')));
-}
-
-/** How often a request with this seed was run. */
-function countCalls(calls, searchParams) {
-  return [...calls.values()].filter(({ body }) => body?.seed === Number(searchParams.get('seed'))).length;
-}
-
 /** Does what the model's name says, if that is to fail; false for a model that answers. */
 async function misbehave(model, response, id) {
   switch (model) {
@@ -109,6 +99,9 @@ async function misbehave(model, response, id) {
       fail(response, id, 503, 'server_is_overloaded', 'Too many requests are waiting.', null, {
         'retry-after': '7',
       });
+      return true;
+    case 'too-long':
+      fail(response, id, 400, 'context_length_exceeded', 'The prompt is too long.', 'messages');
       return true;
     case 'wrong-secret':
       fail(response, id, 401, 'invalid_api_key', 'secret traceback');

@@ -97,6 +97,11 @@ export async function runsOf(seed: number): Promise<number> {
   return (await fetch(`${bindings.BACKEND_URL}/count?seed=${seed}`)).json<number>();
 }
 
+/** How often the fake backend's flaky address of this name was called. */
+export async function triesOf(name: string): Promise<number> {
+  return (await fetch(`${bindings.BACKEND_URL}/tries?name=${name}`)).json<number>();
+}
+
 /** The Durable Object of a key. */
 export async function ledgerOf(secret: string) {
   const key = await new D1KeyStore(bindings.DB, bindings.KEY_PEPPER).verify(secret);

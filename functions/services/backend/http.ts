@@ -1,4 +1,4 @@
-// Step 4 of a request: calls the GPU backend over HTTP, with its secret, the deadline and the caller's signal.
+// Step 4 of a request: calls our GPU backend over HTTP, one path per operation, and checks what it answers.
 import { z } from 'zod';
 import { ApiError } from '../../errors';
 import { ChatCompletionSchema, type ChatCompletion } from '../../schemas/chat-completion';
@@ -8,15 +8,12 @@ import { ComparisonAnswerSchema, type ComparisonAnswer } from '../../schemas/rew
 import { RankingAnswerSchema, type RankingAnswer } from '../../schemas/reward-ranking';
 import { ScoresAnswerSchema, type ScoresAnswer } from '../../schemas/reward-scores';
 import { TokenCountSchema, type TokenCount } from '../../schemas/tokenization';
+import { bestReadiness } from './best-readiness';
+import { HttpTransport, type HttpTransportOptions } from './http-transport';
 import type { Backend, BackendCall, ChatCall, Readiness, TokenizeCall } from './interface';
+import { readErrorText, readEventStream, readJson } from './read-body';
 import type { ComparisonCall, DecisionsCall, RankingCall, ScoresCall } from './reward-calls';
 import { backendUnavailable, invalidResponse, parseJson, readErrorResponse } from './upstream-error';
-
-const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
-const MAX_ERROR_BYTES = 64 * 1024;
-
-/** The backend ends a request at its deadline by itself; past this it is taken for dead. */
-const GRACE_MS = 5_000;
 
 const ReadinessSchema = z.object({
   status: z.enum(['ready', 'loading', 'draining', 'failed']),
@@ -25,71 +22,63 @@ const ReadinessSchema = z.object({
 
 const ModelsSchema = z.object({ data: z.array(ModelInfoSchema) });
 
-interface HttpBackendOptions {
-  url: string;
+interface HttpBackendOptions extends Omit<HttpTransportOptions, 'credentials'> {
   /** Empty for a backend on loopback that runs without one. */
   secret: string;
 }
 
 export class HttpBackend implements Backend {
-  readonly #base: string;
-  readonly #secret: string;
+  readonly #transport: HttpTransport;
 
-  constructor({ url, secret }: HttpBackendOptions) {
-    this.#base = url.replace(/\/+$/, '');
-    this.#secret = secret;
+  constructor({ secret, ...options }: HttpBackendOptions) {
+    const credentials: Record<string, string> = secret === '' ? {} : { 'x-attune-secret': secret };
+    this.#transport = new HttpTransport({ ...options, credentials });
   }
 
+  /** Asks every address, whatever its circuit says: this is how one finds out. */
   async readiness(call: BackendCall): Promise<Readiness> {
-    const response = await this.#send('GET', '/ready', undefined, call);
-    // A backend that is not ready says so with 503 and a body of the same form.
-    if (response.status !== 200 && response.status !== 503) await this.#reject(response, call);
-    return this.#readJson(response, ReadinessSchema, call);
+    try {
+      return await bestReadiness(this.#transport.urls.map((url) => this.#askReadiness(url, call)));
+    } catch (error) {
+      // The short time that this question has is ours, not a caller's.
+      const isSilent = error instanceof ApiError && error.code === 'deadline_exceeded';
+      throw isSilent ? backendUnavailable(error.options.cause) : error;
+    }
   }
 
   async listModels(call: BackendCall): Promise<ModelInfo[]> {
-    const response = await this.#request('GET', '/internal/models', undefined, call);
-    return (await this.#readJson(response, ModelsSchema, call)).data;
+    const request = { method: 'GET' as const, path: '/internal/models' };
+    const read = (response: Response) => readJson(response, ModelsSchema);
+    return (await this.#transport.exchange(request, call, read)).data;
   }
 
-  async chat(body: ChatCall, call: BackendCall): Promise<ChatCompletion> {
-    const response = await this.#request('POST', '/internal/chat', { ...body, stream: false }, call);
-    return this.#readJson(response, ChatCompletionSchema, call);
+  chat(body: ChatCall, call: BackendCall): Promise<ChatCompletion> {
+    return this.#ask('/internal/chat', { ...body, stream: false }, ChatCompletionSchema, call);
   }
 
-  async streamChat(body: ChatCall, call: BackendCall): Promise<ReadableStream<Uint8Array>> {
-    const response = await this.#request('POST', '/internal/chat', { ...body, stream: true }, call);
-    const type = response.headers.get('content-type') ?? '';
-    if (response.body === null || !type.startsWith('text/event-stream')) {
-      await response.body?.cancel();
-      throw invalidResponse(`content type ${type}`);
-    }
-    return response.body;
+  streamChat(body: ChatCall, call: BackendCall): Promise<ReadableStream<Uint8Array>> {
+    const request = { method: 'POST' as const, path: '/internal/chat', body: { ...body, stream: true } };
+    return this.#transport.open(request, call, readEventStream);
   }
 
-  async tokenize(body: TokenizeCall, call: BackendCall): Promise<TokenCount> {
-    const response = await this.#request('POST', '/internal/tokenize', body, call);
-    return this.#readJson(response, TokenCountSchema, call);
+  tokenize(body: TokenizeCall, call: BackendCall): Promise<TokenCount> {
+    return this.#ask('/internal/tokenize', body, TokenCountSchema, call);
   }
 
-  async compare(body: ComparisonCall, call: BackendCall): Promise<ComparisonAnswer> {
-    const response = await this.#request('POST', '/internal/rewards/compare', body, call);
-    return this.#readJson(response, ComparisonAnswerSchema, call);
+  compare(body: ComparisonCall, call: BackendCall): Promise<ComparisonAnswer> {
+    return this.#ask('/internal/rewards/compare', body, ComparisonAnswerSchema, call);
   }
 
-  async score(body: ScoresCall, call: BackendCall): Promise<ScoresAnswer> {
-    const response = await this.#request('POST', '/internal/rewards/score', body, call);
-    return this.#readJson(response, ScoresAnswerSchema, call);
+  score(body: ScoresCall, call: BackendCall): Promise<ScoresAnswer> {
+    return this.#ask('/internal/rewards/score', body, ScoresAnswerSchema, call);
   }
 
-  async rank(body: RankingCall, call: BackendCall): Promise<RankingAnswer> {
-    const response = await this.#request('POST', '/internal/rewards/rank', body, call);
-    return this.#readJson(response, RankingAnswerSchema, call);
+  rank(body: RankingCall, call: BackendCall): Promise<RankingAnswer> {
+    return this.#ask('/internal/rewards/rank', body, RankingAnswerSchema, call);
   }
 
   async decide(body: DecisionsCall, call: BackendCall): Promise<DecisionsAnswer> {
-    const response = await this.#request('POST', '/internal/decisions', body, call);
-    const decisions = await this.#readJson(response, DecisionsAnswerSchema, call);
+    const decisions = await this.#ask('/internal/decisions', body, DecisionsAnswerSchema, call);
     const isWhole = body.questions.every(
       ({ labels }, index) => decisions.answers[index]?.probabilities.length === labels.length,
     );
@@ -97,62 +86,18 @@ export class HttpBackend implements Backend {
     return decisions;
   }
 
-  /** Sends and gives only an answer with status 200; everything else becomes an ApiError. */
-  async #request(method: string, path: string, body: unknown, call: BackendCall): Promise<Response> {
-    const response = await this.#send(method, path, body, call);
-    if (response.status !== 200) await this.#reject(response, call);
-    return response;
+  #ask<T>(path: string, body: unknown, schema: z.ZodType<T>, call: BackendCall): Promise<T> {
+    const request = { method: 'POST' as const, path, body };
+    return this.#transport.exchange(request, call, (response) => readJson(response, schema));
   }
 
-  async #send(method: string, path: string, body: unknown, call: BackendCall): Promise<Response> {
-    const headers = new Headers({
-      'x-request-id': call.requestId,
-      'x-deadline-ms': String(call.deadlineMs),
-      traceparent: call.traceparent,
-    });
-    if (this.#secret !== '') headers.set('x-attune-secret', this.#secret);
-    if (body !== undefined) headers.set('content-type', 'application/json');
-    const late = AbortSignal.timeout(call.deadlineMs + GRACE_MS);
-    try {
-      return await fetch(this.#base + path, {
-        method,
-        headers,
-        body: body === undefined ? null : JSON.stringify(body),
-        redirect: 'manual',
-        signal: AbortSignal.any([call.signal, late]),
-      });
-    } catch (error) {
-      throw backendUnavailable(error);
-    }
-  }
-
-  async #reject(response: Response, call: BackendCall): Promise<never> {
-    const text = await readBounded(response, MAX_ERROR_BYTES, call);
+  async #askReadiness(url: string, call: BackendCall): Promise<Readiness> {
+    const response = await this.#transport.send(url, { method: 'GET', path: '/ready' }, call);
+    // A backend that is not ready says so with 503 and a body of the same form.
+    if (response.status === 200) return readJson(response, ReadinessSchema);
+    const text = await readErrorText(response);
+    const said = response.status === 503 ? ReadinessSchema.safeParse(parseJson(text)) : undefined;
+    if (said?.success) return said.data;
     throw readErrorResponse(response.status, text, response.headers.get('retry-after'));
   }
-
-  async #readJson<T>(response: Response, schema: z.ZodType<T>, call: BackendCall): Promise<T> {
-    const parsed = schema.safeParse(parseJson(await readBounded(response, MAX_ANSWER_BYTES, call)));
-    if (!parsed.success) throw invalidResponse(parsed.error);
-    return parsed.data;
-  }
-}
-
-/** Reads a body as text, but never more than `maxBytes` of it. */
-async function readBounded(response: Response, maxBytes: number, call: BackendCall): Promise<string> {
-  if (response.body === null) return '';
-  const decoder = new TextDecoder();
-  let text = '';
-  let size = 0;
-  try {
-    for await (const chunk of response.body) {
-      size += chunk.byteLength;
-      if (size > maxBytes) throw invalidResponse(`more than ${maxBytes} bytes`);
-      text += decoder.decode(chunk, { stream: true });
-    }
-  } catch (error) {
-    if (error instanceof ApiError) throw error;
-    throw call.signal.aborted ? error : backendUnavailable(error);
-  }
-  return text + decoder.decode();
 }

@@ -1,5 +1,7 @@
-// The GPU backend, as the rest of the edge sees it.
+// The backends, as the rest of the edge sees them.
 export { HttpBackend } from './http';
-export type { Backend, BackendCall, ChatCall, Readiness, TokenizeCall } from './interface';
+export type { Backend, BackendCall, ChatBackend, ChatCall, Readiness, TokenizeCall } from './interface';
+export { OpenAiBackend } from './openai';
 export type { RewardCall, ScoresCall } from './reward-calls';
 export { relayEvents, type RelayOptions } from './relay';
+export { RoutedBackend, type Upstreams } from './routed';

@@ -57,12 +57,15 @@ export interface Readiness {
 }
 
 /** All methods reject with ApiError only; an answer that is not valid is one, too. */
-export interface Backend {
+export interface ChatBackend {
+  chat(body: ChatCall, call: BackendCall): Promise<ChatCompletion>;
+  /** The bytes of the event stream. Whoever reads it aborts `call.signal` when it is over for them. */
+  streamChat(body: ChatCall, call: BackendCall): Promise<ReadableStream<Uint8Array>>;
+}
+
+export interface Backend extends ChatBackend {
   readiness(call: BackendCall): Promise<Readiness>;
   listModels(call: BackendCall): Promise<ModelInfo[]>;
-  chat(body: ChatCall, call: BackendCall): Promise<ChatCompletion>;
-  /** The bytes of the event stream, as the backend sends them. */
-  streamChat(body: ChatCall, call: BackendCall): Promise<ReadableStream<Uint8Array>>;
   tokenize(body: TokenizeCall, call: BackendCall): Promise<TokenCount>;
   compare(body: ComparisonCall, call: BackendCall): Promise<ComparisonAnswer>;
   score(body: ScoresCall, call: BackendCall): Promise<ScoresAnswer>;

@@ -3,10 +3,17 @@ import { ApiError } from '../../errors';
 import { ChatCompletionChunkSchema, type ChatCompletionChunk } from '../../schemas/chat-completion';
 import { DONE, encodeEvent, EventSplitter, KEEP_ALIVE, PROBE } from '../../lib/sse';
 import { TIMED_OUT, within } from '../../lib/time';
-import { invalidResponse, parseJson, readEnvelope } from './upstream-error';
+import {
+  deadlinePassed,
+  invalidResponse,
+  isTimeout,
+  parseJson,
+  readEnvelope,
+  streamInterrupted,
+} from './upstream-error';
 
 /** No event of a chat stream comes near this; a longer one is a broken backend. */
-const MAX_EVENT_BYTES = 1024 * 1024;
+export const MAX_EVENT_BYTES = 1024 * 1024;
 
 export interface RelayOptions {
   /** The call that opens the backend's stream, already running. */
@@ -96,7 +103,7 @@ class Relay {
     result: ReadableStreamReadResult<Uint8Array>,
     controller: ReadableStreamDefaultController<Uint8Array>,
   ): Promise<boolean> {
-    if (result.done || this.#reader === undefined) throw interrupted(undefined);
+    if (result.done || this.#reader === undefined) throw streamInterrupted(undefined);
     const events = this.#splitter.push(result.value);
     if (this.#splitter.heldBytes > MAX_EVENT_BYTES) throw invalidResponse('an endless event');
     let given = false;
@@ -138,12 +145,8 @@ async function read(
   try {
     return await reader.read();
   } catch (error) {
-    const isLate = error instanceof Error && error.name === 'TimeoutError';
-    throw isLate ? new ApiError('deadline_exceeded', 'The deadline has passed.') : interrupted(error);
+    // A driver that reads the stream itself has said already what is wrong.
+    if (error instanceof ApiError) throw error;
+    throw isTimeout(error) ? deadlinePassed(error) : streamInterrupted(error);
   }
-}
-
-function interrupted(cause: unknown): ApiError {
-  const message = "The backend's stream ended before the answer was complete.";
-  return new ApiError('upstream_stream_interrupted', message, { cause });
 }

@@ -8,11 +8,14 @@ const MAX_AGE_MS = 30_000;
 
 export class CachedModelCatalog implements ModelCatalog {
   readonly #backend: Backend;
+  readonly #upstreams: readonly ModelInfo[];
   // Only the answer is kept, not the promise: a promise of one request must not be awaited in another.
   #known: { models: ModelInfo[]; untilMs: number } | undefined;
 
-  constructor(backend: Backend) {
+  /** `upstreams` are known without asking: they can be called while the backend is away. */
+  constructor(backend: Backend, upstreams: readonly ModelInfo[] = []) {
     this.#backend = backend;
+    this.#upstreams = upstreams;
   }
 
   async list(call: BackendCall): Promise<ModelInfo[]> {
@@ -22,8 +25,13 @@ export class CachedModelCatalog implements ModelCatalog {
     return models;
   }
 
+  async find(id: string, call: BackendCall): Promise<ModelInfo | undefined> {
+    const isIt = (candidate: ModelInfo) => candidate.id === id;
+    return this.#upstreams.find(isIt) ?? (await this.list(call)).find(isIt);
+  }
+
   async read(id: string, call: BackendCall): Promise<ModelInfo> {
-    const model = (await this.list(call)).find((candidate) => candidate.id === id);
+    const model = await this.find(id, call);
     if (model !== undefined) return model;
     const message = 'This model does not exist. GET /v1/models lists the models that do.';
     throw new ApiError('model_not_found', message, { param: 'model' });

@@ -4,6 +4,8 @@ import type { BackendCall } from '../backend';
 
 export interface ModelCatalog {
   list(call: BackendCall): Promise<ModelInfo[]>;
-  /** Rejects with `model_not_found`. */
+  /** Undefined when there is no model of this id. */
+  find(id: string, call: BackendCall): Promise<ModelInfo | undefined>;
+  /** The same, but rejects with `model_not_found`. */
   read(id: string, call: BackendCall): Promise<ModelInfo>;
 }

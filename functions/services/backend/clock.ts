@@ -1,0 +1,14 @@
+// Time and chance, as the drivers take them, so that tests can give their own.
+
+export interface Clock {
+  nowMs(): number;
+  /** From 0 up to 1. */
+  random(): number;
+  sleep(ms: number): Promise<void>;
+}
+
+export const SYSTEM_CLOCK: Clock = {
+  nowMs: () => Date.now(),
+  random: () => Math.random(),
+  sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+};

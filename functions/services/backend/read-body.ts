@@ -1,0 +1,48 @@
+// Reads the body of an answer as text, but never more than it may have.
+import type { z } from 'zod';
+import { ApiError } from '../../errors';
+import { backendUnavailable, deadlinePassed, invalidResponse, isTimeout, parseJson } from './upstream-error';
+
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
+const MAX_ERROR_BYTES = 64 * 1024;
+
+/** The answer that the schema describes. */
+export async function readJson<T>(response: Response, schema: z.ZodType<T>): Promise<T> {
+  const { text, isWhole } = await readUpTo(response, MAX_ANSWER_BYTES);
+  if (!isWhole) throw invalidResponse(`more than ${MAX_ANSWER_BYTES} bytes`);
+  const parsed = schema.safeParse(parseJson(text));
+  if (!parsed.success) throw invalidResponse(parsed.error);
+  return parsed.data;
+}
+
+/** The text of an error, of which the beginning is enough. */
+export async function readErrorText(response: Response): Promise<string> {
+  return (await readUpTo(response, MAX_ERROR_BYTES)).text;
+}
+
+/** The events of a stream, as they come. */
+export async function readEventStream(response: Response): Promise<ReadableStream<Uint8Array>> {
+  const type = response.headers.get('content-type') ?? '';
+  if (response.body !== null && type.startsWith('text/event-stream')) return response.body;
+  await response.body?.cancel();
+  throw invalidResponse(`content type ${type.slice(0, 100)}`);
+}
+
+async function readUpTo(response: Response, maxBytes: number): Promise<{ text: string; isWhole: boolean }> {
+  if (response.body === null) return { text: '', isWhole: true };
+  const decoder = new TextDecoder();
+  let text = '';
+  let size = 0;
+  try {
+    // Leaving the loop early cancels the body, and with it the connection.
+    for await (const chunk of response.body) {
+      size += chunk.byteLength;
+      if (size > maxBytes) return { text, isWhole: false };
+      text += decoder.decode(chunk, { stream: true });
+    }
+  } catch (error) {
+    if (error instanceof ApiError) throw error;
+    throw isTimeout(error) ? deadlinePassed(error) : backendUnavailable(error);
+  }
+  return { text: text + decoder.decode(), isWhole: true };
+}
