@@ -3,9 +3,10 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { AuditLog } from './services/audit-log';
 import type { Backend } from './services/backend';
 import type { ChatCompletionStore } from './services/chat-completions';
+import type { AnswerCache } from './services/exit-ladder';
 import type { IdempotencyStore } from './services/idempotency';
 import type { ApiKey, KeyRegistry, KeyStore } from './services/keys';
-import type { LedgerService, LimitState, Metering } from './services/ledger';
+import type { Exit, LedgerService, LimitState, Metering } from './services/ledger';
 import type { ModelCatalog } from './services/models';
 import type { ProjectRegistry } from './services/projects';
 import type { UsageStore } from './services/usage';
@@ -22,6 +23,7 @@ export interface Services {
   usage: UsageStore;
   models: ModelCatalog;
   chatCompletions: ChatCompletionStore;
+  answerCache: AnswerCache;
   /** Time between `: keep-alive` comments in a stream. */
   keepAliveMs: number;
   /** Time of silence in a stream until an empty comment; Infinity for none. */
@@ -42,6 +44,8 @@ export interface AppEnv {
     /** Set by the meter on every operation that is metered; the limits also when it refuses. */
     metering: Metering;
     limitState: LimitState | undefined;
+    /** The rung of the exit ladder that answers, for metered operations. */
+    exit: Exit;
     /** Milliseconds by part of the work, for `Server-Timing`. */
     timings: Record<string, number>;
   };

@@ -4,8 +4,9 @@ import { createMiddleware } from 'hono/factory';
 import type { AppEnv } from '../context';
 import { ApiError } from '../errors';
 import { fingerprintOf, type AnswerHead, type Outcome } from '../services/idempotency';
+import { CACHED_SPAN } from './exit-ladder';
 import { lifeOf, limitExceeded, spread } from './meter';
-import { record, recordStream, type Recording } from './recording';
+import { recordAnswer, type Recording } from './recording';
 import { timed } from './timing';
 
 /** When a running request ends is not known; a client may ask again this soon. */
@@ -54,11 +55,8 @@ export const idempotency = () =>
     // Without what is added on the way out: a repeat gets its own request id and limits.
     const head = { status: c.res.status, headers: Object.fromEntries(c.res.headers) };
     const onEnd = ({ isComplete, body }: Recording) => ended.resolve(isComplete ? { head, body } : null);
-    const isStream = c.res.headers.get('content-type')?.startsWith('text/event-stream') === true;
     // A stream fails after its headers by an event, which sets the error of the context.
-    c.res = isStream
-      ? recordStream(c.res, { maxBytes, hasFailed: () => c.error !== undefined, onEnd })
-      : await record(c.res, { maxBytes, onEnd });
+    c.res = await recordAnswer(c.res, { maxBytes, hasFailed: () => c.error !== undefined, onEnd });
     return undefined;
   });
 
@@ -75,9 +73,11 @@ function pathOf(c: Context<AppEnv>): string {
   return pathname + search;
 }
 
-/** What is kept of the request or its answer, unless the handler has said it. */
-function setRetention(c: Context<AppEnv>, span: string): void {
-  if (!c.res.headers.has('x-data-retention')) c.res.headers.set('x-data-retention', span);
+/** What is kept of the request or its answer, unless the handler has said it; a repeat finds it longer than the cache does. */
+function setRetention(c: Context<AppEnv>, span: 'none' | '24h'): void {
+  const said = c.res.headers.get('x-data-retention');
+  const isLonger = said === CACHED_SPAN && span === '24h';
+  if (said === null || isLonger) c.res.headers.set('x-data-retention', span);
 }
 
 async function write(c: Context<AppEnv>, ending: Promise<Ended | null>): Promise<void> {

@@ -5,6 +5,7 @@ import { type Env, parseEnv } from '../env';
 import { D1AuditLog } from '../services/audit-log';
 import { HttpBackend } from '../services/backend';
 import { D1R2ChatCompletionStore } from '../services/chat-completions';
+import { TieredAnswerCache } from '../services/exit-ladder';
 import { LedgerIdempotencyStore } from '../services/idempotency';
 import { D1KeyRegistry, D1KeyStore } from '../services/keys';
 import { DurableObjectLedger } from '../services/ledger';
@@ -29,10 +30,11 @@ export const services = (overrides: Partial<Services>) => {
 function createServices(env: Env, overrides: Partial<Services>): Services {
   const backend = overrides.backend ?? new HttpBackend({ url: env.BACKEND_URL, secret: env.BACKEND_SECRET });
   const ledger = overrides.ledger ?? new DurableObjectLedger(env.LEDGER);
+  const answerCache = overrides.answerCache ?? new TieredAnswerCache(env.CACHE, env.KEY_PEPPER);
   return {
     keys: new D1KeyStore(env.DB, env.KEY_PEPPER),
     keyRegistry: new D1KeyRegistry(env.DB, env.KEY_PEPPER),
-    projects: new D1ProjectRegistry(env.DB, env.STORE, ledger),
+    projects: new D1ProjectRegistry(env.DB, { bucket: env.STORE, ledger, answerCache }),
     auditLog: new D1AuditLog(env.DB),
     idempotency: new LedgerIdempotencyStore(env.LEDGER, env.STORE),
     usage: new D1UsageStore(env.DB),
@@ -43,5 +45,6 @@ function createServices(env: Env, overrides: Partial<Services>): Services {
     ...overrides,
     backend,
     ledger,
+    answerCache,
   };
 }

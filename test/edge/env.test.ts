@@ -25,6 +25,7 @@ describe('parseEnv', () => {
     ['BACKEND_URL', 'ftp://x', 'BACKEND_URL must be an http or https URL'],
     ['DB', {}, 'DB must be a D1 binding'],
     ['STORE', undefined, 'STORE must be an R2 binding'],
+    ['CACHE', {}, 'CACHE must be a KV binding'],
     ['LEDGER', {}, 'LEDGER must be a Durable Object binding'],
     ['CORS_ORIGINS', 'example.com', 'CORS_ORIGINS must be *'],
     ['STREAM_PROBE_MS', '5', 'STREAM_PROBE_MS must be 0 (none) or at least 100'],

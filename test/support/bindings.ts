@@ -5,6 +5,7 @@ import type { LedgerObject } from '../../functions/services/ledger/durable-objec
 export interface TestBindings extends Record<string, unknown> {
   DB: D1Database;
   STORE: R2Bucket;
+  CACHE: KVNamespace;
   LEDGER: DurableObjectNamespace<LedgerObject>;
   BACKEND_URL: string;
   KEY_PEPPER: string;

@@ -1,7 +1,7 @@
 // Verifies API keys against D1: one hash, one indexed read, no write.
 import { eq, or } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/d1';
-import { apiKeys } from '../../../db/schema';
+import { apiKeys, projects } from '../../../db/schema';
 import { equalInConstantTime } from '../../lib/hash';
 import { hashKey, hasKeyForm } from './format';
 import type { Limits } from '../ledger';
@@ -24,16 +24,19 @@ export class D1KeyStore implements KeyStore {
     if (!hasKeyForm(secret)) return undefined;
     const { hash, lookup } = await hashKey(this.#pepper, secret);
     const rows = await this.#db
-      .select()
+      .select({ key: apiKeys, cacheGeneration: projects.cacheGeneration })
       .from(apiKeys)
+      .innerJoin(projects, eq(projects.id, apiKeys.projectId))
       .where(or(eq(apiKeys.lookup, lookup), eq(apiKeys.previousLookup, lookup)));
     const nowMs = Date.now();
-    const row = rows.find((candidate) => hasSecret(candidate, hash, nowMs));
-    if (row === undefined || row.disabledAtMs !== null) return undefined;
+    const found = rows.find(({ key }) => hasSecret(key, hash, nowMs));
+    if (found === undefined || found.key.disabledAtMs !== null) return undefined;
+    const row = found.key;
     if (row.expiresAtMs !== null && row.expiresAtMs <= nowMs) return undefined;
     return {
       id: row.id,
       projectId: row.projectId,
+      cacheGeneration: found.cacheGeneration,
       // A scope that a later version wrote and this one does not know grants nothing.
       scopes: SCOPES.filter((scope) => row.scopes.includes(scope)),
       // The backend refuses anything beyond; a row that somebody wrote by hand must not make a key useless.

@@ -1,5 +1,5 @@
 // The ledger: rate limits, concurrency and budget of each API key. The Durable Object's class is exported by the Worker's entry.
-export type { Closing, Limits, LimitState, Refusal, Use } from './accounting';
+export type { Closing, Exit, Limits, LimitState, Refusal, Use } from './accounting';
 export { DurableObjectLedger } from './client';
 export type { Answer, Holder, LedgerService } from './interface';
 export { Metering, type Tokens } from './metering';

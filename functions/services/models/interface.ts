@@ -4,6 +4,8 @@ import type { BackendCall } from '../backend';
 
 export interface ModelCatalog {
   list(call: BackendCall): Promise<ModelInfo[]>;
+  /** What the backend says now, whatever is remembered. */
+  reload(call: BackendCall): Promise<ModelInfo[]>;
   /** Rejects with `model_not_found`. */
   read(id: string, call: BackendCall): Promise<ModelInfo>;
 }

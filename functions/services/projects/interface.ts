@@ -18,6 +18,8 @@ export interface ProjectRegistry {
   read(reach: string | null, id: string): Promise<Project | undefined>;
   create(actor: Actor, name: string): Promise<Project>;
   rename(actor: Actor, id: string, name: string): Promise<Project | undefined>;
+  /** Forgets all cached answers of a project; false when it is gone. */
+  purgeCache(actor: Actor, id: string): Promise<boolean>;
   /** Erases a project and all that is kept of it; when that fails in the middle, asking again goes on. */
   erase(actor: Actor, id: string): Promise<void>;
 }
