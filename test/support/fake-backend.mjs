@@ -66,7 +66,8 @@ async function answer(request, response, { secret, calls }) {
     leftAtMs: null,
     finished: false,
   };
-  calls.set(id, call);
+  // A look at the catalog is part of many requests; what is remembered is what they asked for.
+  if (pathname !== '/internal/models' || !calls.has(id)) calls.set(id, call);
   response.on('close', () => {
     if (response.writableFinished) call.finished = true;
     else call.leftAtMs = Date.now();
