@@ -3,7 +3,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { AuditLog } from './services/audit-log';
 import type { Backend } from './services/backend';
 import type { ChatCompletionStore } from './services/chat-completions';
-import type { AnswerCache } from './services/exit-ladder';
+import type { AnswerCache, SharedCall } from './services/exit-ladder';
 import type { IdempotencyStore } from './services/idempotency';
 import type { ApiKey, KeyRegistry, KeyStore } from './services/keys';
 import type { Exit, LedgerService, LimitState, Metering } from './services/ledger';
@@ -46,6 +46,8 @@ export interface AppEnv {
     limitState: LimitState | undefined;
     /** The rung of the exit ladder that answers, for metered operations. */
     exit: Exit;
+    /** How equal requests share the call to the backend; undefined where they do not. */
+    shared: SharedCall | undefined;
     /** Milliseconds by part of the work, for `Server-Timing`. */
     timings: Record<string, number>;
   };

@@ -14,6 +14,7 @@ const EnvSchema = z
   .object({
     DB: binding<D1Database>('a D1', 'prepare'),
     STORE: binding<R2Bucket>('an R2', 'put'),
+    RUNS: binding<DurableObjectNamespace>('a Durable Object', 'getByName'),
     CACHE: binding<KVNamespace>('a KV', 'list'),
     LEDGER: binding<DurableObjectNamespace>('a Durable Object', 'getByName'),
     BACKEND_URL: z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }),

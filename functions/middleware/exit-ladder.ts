@@ -1,12 +1,12 @@
-// The exit ladder's first rung: gives the answer of an equal earlier request, or keeps the one that is made.
+// The exit ladder's cheap rungs: gives the answer of an equal earlier request, or lets equal requests share one run, and keeps its answer.
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import { backendCall } from '../backend-call';
+import { backendCall, readDeadlineMs } from '../backend-call';
 import type { AppEnv } from '../context';
 import { readCacheControl, type CacheDirectives } from '../lib/cache-control';
 import { DONE, EventSplitter } from '../lib/sse';
 import { TIMED_OUT, within } from '../lib/time';
-import type { Answer, CacheKey, KeptAnswer, RequestIdentity } from '../services/exit-ladder';
+import type { Answer, CacheKey, KeptAnswer, RequestIdentity, SharedCall } from '../services/exit-ladder';
 import type { ModelInfo } from '../services/models';
 import { isEventStream, recordAnswer } from './recording';
 import { MODEL_PARAMETERS } from './restrictions';
@@ -39,6 +39,8 @@ export const exitLadder = (isCacheable: Cacheable) =>
     const kept = await timed(c, 'cache', find(c, key, directives));
     if (kept !== undefined) return replay(c, kept);
 
+    // Who wants no kept answer wants a run of their own.
+    if (!directives.noCache) c.set('shared', share(c, key));
     const ended = Promise.withResolvers<Answer | null>();
     // Handed over at once: the runtime may stop everything else when the caller leaves.
     c.executionCtx.waitUntil(keep(c, key, identity, ended.promise));
@@ -58,7 +60,9 @@ export const exitLadder = (isCacheable: Cacheable) =>
       hasFailed: () => c.error !== undefined,
       onEnd: ({ isComplete, body }) => {
         const whole = isComplete && body !== null && isStream ? eventsOf(body) : body;
-        ended.resolve(isComplete && whole !== null ? { headers, body: whole } : null);
+        // Whoever began the run keeps its answer for all.
+        const isKept = isComplete && whole !== null && c.var.exit === 'full';
+        ended.resolve(isKept ? { headers, body: whole } : null);
       },
     });
     return undefined;
@@ -128,6 +132,17 @@ function replay(c: Context<AppEnv>, kept: KeptAnswer): Response {
     'x-data-retention': CACHED_SPAN,
   };
   return new Response(kept.body, { headers });
+}
+
+/** Those with another deadline would hear too early, or too late, that it has passed. */
+function share(c: Context<AppEnv>, { hash }: CacheKey): SharedCall {
+  return {
+    name: `${hash}:${readDeadlineMs(c)}`,
+    onShared: (isJoined, report) => {
+      c.var.metering.share(report);
+      if (isJoined) c.set('exit', 'coalesced');
+    },
+  };
 }
 
 async function keep(

@@ -41,7 +41,7 @@ export const meter = (operation: string, estimate: Estimate) =>
     c.executionCtx.waitUntil(settle(c, operation, metering));
     await next();
     if (c.error === undefined) metering.finish();
-    else if (hasLeft(c, c.error)) metering.settle(most);
+    else if (hasLeft(c, c.error) && c.var.exit !== 'coalesced') metering.settle(most, false);
     else metering.release();
   });
 

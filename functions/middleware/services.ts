@@ -5,7 +5,7 @@ import { type Env, parseEnv } from '../env';
 import { D1AuditLog } from '../services/audit-log';
 import { HttpBackend } from '../services/backend';
 import { D1R2ChatCompletionStore } from '../services/chat-completions';
-import { TieredAnswerCache } from '../services/exit-ladder';
+import { DurableObjectRuns, TieredAnswerCache } from '../services/exit-ladder';
 import { LedgerIdempotencyStore } from '../services/idempotency';
 import { D1KeyRegistry, D1KeyStore } from '../services/keys';
 import { DurableObjectLedger } from '../services/ledger';
@@ -28,7 +28,13 @@ export const services = (overrides: Partial<Services>) => {
 };
 
 function createServices(env: Env, overrides: Partial<Services>): Services {
-  const backend = overrides.backend ?? new HttpBackend({ url: env.BACKEND_URL, secret: env.BACKEND_SECRET });
+  const backend =
+    overrides.backend ??
+    new HttpBackend({
+      url: env.BACKEND_URL,
+      secret: env.BACKEND_SECRET,
+      runs: new DurableObjectRuns(env.RUNS),
+    });
   const ledger = overrides.ledger ?? new DurableObjectLedger(env.LEDGER);
   const answerCache = overrides.answerCache ?? new TieredAnswerCache(env.CACHE, env.KEY_PEPPER);
   return {

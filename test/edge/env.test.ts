@@ -25,6 +25,7 @@ describe('parseEnv', () => {
     ['BACKEND_URL', 'ftp://x', 'BACKEND_URL must be an http or https URL'],
     ['DB', {}, 'DB must be a D1 binding'],
     ['STORE', undefined, 'STORE must be an R2 binding'],
+    ['RUNS', {}, 'RUNS must be a Durable Object binding'],
     ['CACHE', {}, 'CACHE must be a KV binding'],
     ['LEDGER', {}, 'LEDGER must be a Durable Object binding'],
     ['CORS_ORIGINS', 'example.com', 'CORS_ORIGINS must be *'],

@@ -77,6 +77,8 @@ async function judge(c: Context<AppEnv>, body: z.output<typeof ScoreTextsSchema>
     const judging = c.var.services.backend.score(toAnchorCall(c, body, question, answers), {
       ...call,
       signal,
+      // One of several calls is not shared.
+      ...(first.texts.length > 1 ? { shared: undefined } : {}),
     });
     return withParams(names, judging);
   };

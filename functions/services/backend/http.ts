@@ -8,6 +8,7 @@ import { ComparisonAnswerSchema, type ComparisonAnswer } from '../../schemas/rew
 import { RankingAnswerSchema, type RankingAnswer } from '../../schemas/reward-ranking';
 import { ScoresAnswerSchema, type ScoresAnswer } from '../../schemas/reward-scores';
 import { TokenCountSchema, type TokenCount } from '../../schemas/tokenization';
+import type { SharedRuns } from '../exit-ladder';
 import type { Backend, BackendCall, ChatCall, Readiness, TokenizeCall } from './interface';
 import type { ComparisonCall, DecisionsCall, RankingCall, ScoresCall } from './reward-calls';
 import { backendUnavailable, invalidResponse, parseJson, readErrorResponse } from './upstream-error';
@@ -29,15 +30,19 @@ interface HttpBackendOptions {
   url: string;
   /** Empty for a backend on loopback that runs without one. */
   secret: string;
+  /** Where equal requests meet. */
+  runs: SharedRuns;
 }
 
 export class HttpBackend implements Backend {
   readonly #base: string;
   readonly #secret: string;
+  readonly #runs: SharedRuns;
 
-  constructor({ url, secret }: HttpBackendOptions) {
+  constructor({ url, secret, runs }: HttpBackendOptions) {
     this.#base = url.replace(/\/+$/, '');
     this.#secret = secret;
+    this.#runs = runs;
   }
 
   async readiness(call: BackendCall): Promise<Readiness> {
@@ -113,14 +118,17 @@ export class HttpBackend implements Backend {
     if (this.#secret !== '') headers.set('x-attune-secret', this.#secret);
     if (body !== undefined) headers.set('content-type', 'application/json');
     const late = AbortSignal.timeout(call.deadlineMs + GRACE_MS);
+    const init = {
+      method,
+      headers,
+      body: body === undefined ? null : JSON.stringify(body),
+      redirect: 'manual' as const,
+      signal: AbortSignal.any([call.signal, late]),
+    };
+    const url = this.#base + path;
     try {
-      return await fetch(this.#base + path, {
-        method,
-        headers,
-        body: body === undefined ? null : JSON.stringify(body),
-        redirect: 'manual',
-        signal: AbortSignal.any([call.signal, late]),
-      });
+      if (call.shared === undefined || method !== 'POST') return await fetch(url, init);
+      return await this.#runs.fetch(call.shared, url, init);
     } catch (error) {
       throw backendUnavailable(error);
     }

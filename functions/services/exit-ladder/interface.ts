@@ -1,4 +1,4 @@
-// What the rest of the edge asks of the cache of answers: the ladder's rung for requests that were answered before.
+// What the rest of the edge asks of the exit ladder: answers that were given before, and runs that equal requests share.
 
 /** Everything that an answer depends on, and everybody whom it is for. */
 export interface RequestIdentity {
@@ -40,4 +40,23 @@ export interface AnswerCache {
   keep(key: CacheKey, answer: Answer): Promise<void>;
   /** Deletes what is kept of a project. */
   erase(projectId: string): Promise<void>;
+}
+
+/** Says whether a request has the whole answer, and hears whether another one has paid for it. */
+export type Report = (isWhole: boolean) => Promise<boolean>;
+
+/** A call to the backend that others may share. */
+export interface SharedCall {
+  /** Equal for equal requests only. */
+  name: string;
+  /** Heard before the backend answers, unless the request runs alone. */
+  onShared: (isJoined: boolean, report: Report) => void;
+}
+
+export interface SharedRuns {
+  fetch(
+    call: SharedCall,
+    url: string,
+    init: RequestInit & { headers: Headers; signal: AbortSignal },
+  ): Promise<Response>;
 }

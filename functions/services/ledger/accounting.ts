@@ -27,7 +27,7 @@ export interface Amount {
 }
 
 /** The rungs of the exit ladder. */
-export type Exit = 'cache' | 'full';
+export type Exit = 'cache' | 'coalesced' | 'full';
 
 /** What usage says of a request: who asked for what, and the tokens. */
 export interface Use {

@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Services } from '../../../functions/context';
 import { newId } from '../../../functions/lib/id';
-import type { ModelInfo } from '../../../functions/schemas/model';
 import { bindings } from '../../support/bindings';
+import { listing } from '../../support/catalog';
 import { call, chatBody, eventually, makeKey, runsOf, type CallOptions } from '../../support/harness';
 
 const CHAT = '/v1/chat/completions';
@@ -22,32 +22,6 @@ const cacheOf = ({ headers }: Response) => [headers.get('x-attune-exit'), header
 const HIT = ['cache', 'hit'];
 const MISS = ['full', 'miss'];
 const BYPASS = ['full', 'bypass'];
-
-/** A catalog that lists every model, of this revision, also those that misbehave. */
-function listing(revision: string, revisionLater = revision): Partial<Services> {
-  const models = (now: string) =>
-    [
-      'fake',
-      'quiet',
-      'tools',
-      'bytewise',
-      'cut',
-      'end-without-done',
-      'error-event',
-      'garbage',
-      'silent',
-      'missing',
-      'long',
-      'overloaded',
-    ].map((id) => ({ id, revision: now, context_length: 8192, capabilities: ['chat'] }) as ModelInfo);
-  return {
-    models: {
-      list: async () => models(revision),
-      reload: async () => models(revisionLater),
-      read: async () => models(revision)[0]!,
-    },
-  };
-}
 
 const r1 = listing('r1');
 
@@ -268,7 +242,7 @@ describe('what is never kept', () => {
   it('are answers of a model that has changed meanwhile, or that nobody knows', async () => {
     for (const services of [
       listing('r1', 'r2'),
-      { models: { ...r1.models!, reload: () => Promise.reject(new Error('away')) } },
+      { models: { ...r1.models, reload: () => Promise.reject(new Error('away')) } },
     ]) {
       const projectId = newId('project');
       const key = await makeKey({ projectId });
