@@ -1,4 +1,4 @@
-// JSON without spaces, for hashes over values: with sorted keys, or with keys in the order that they have.
+// JSON without spaces, for hashes over values: with sorted keys, or with keys in the order that they have; and how deep values are.
 
 /** The same text for equal values, whatever the order of their keys. */
 export function canonicalJson(root: unknown): string {
@@ -35,4 +35,16 @@ function write(root: unknown, isSorted: boolean): string {
     }
   }
   return json;
+}
+
+/** True when lists and objects stand in each other more than `maxDepth` times; says so before it has seen the rest. */
+export function isDeeperThan(root: unknown, maxDepth: number): boolean {
+  const stack = [{ value: root, depth: 0 }];
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    const { value, depth } = next;
+    if (typeof value !== 'object' || value === null) continue;
+    if (depth === maxDepth) return true;
+    for (const child of Object.values(value)) stack.push({ value: child, depth: depth + 1 });
+  }
+  return false;
 }

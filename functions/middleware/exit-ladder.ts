@@ -3,6 +3,7 @@ import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { backendCall, readDeadlineMs } from '../backend-call';
 import type { AppEnv } from '../context';
+import { isDeeperThan } from '../lib/canonical-json';
 import { readCacheControl, type CacheDirectives } from '../lib/cache-control';
 import { DONE, EventSplitter } from '../lib/sse';
 import { TIMED_OUT, within } from '../lib/time';
@@ -24,6 +25,8 @@ export const CACHED_SPAN = '1h';
 const MAX_KEPT_BYTES = 1024 * 1024;
 /** A cache that takes longer is slower than it is worth. */
 const MAX_LOOKUP_MS = 500;
+/** No valid body comes near it, and those that are not valid shall cost little. */
+const MAX_DEPTH = 128;
 const CATALOG_TIMEOUT_MS = 5_000;
 
 export const exitLadder = (isCacheable: Cacheable) =>
@@ -80,7 +83,7 @@ async function identify(c: Context<AppEnv>, isCacheable: Cacheable): Promise<Req
   // A catalog that cannot be read is the handler's to report.
   const catalog = await services.models.list(backendCall(c, CATALOG_TIMEOUT_MS)).catch(() => []);
   const models = revisionsOf(catalog, request);
-  if (models === undefined) return undefined;
+  if (models === undefined || isDeeperThan(request, MAX_DEPTH)) return undefined;
   const user = request['user'];
   return {
     projectId: key.projectId,

@@ -1,5 +1,9 @@
 // The status and headers of an answer as the first line of its bytes: so that whoever waits for it can be told at once that it waits.
 
+/** In front of it all: whether the request began the run, joined it, or must run alone. */
+export const ROLE_HEADER = 'x-attune-run';
+export type Role = 'started' | 'joined' | 'alone';
+
 export interface Head {
   status: number;
   headers: Record<string, string>;

@@ -1,10 +1,7 @@
 // The place where equal requests meet: a Durable Object, because Workers share no connection. It writes nothing down.
 import { DurableObject } from 'cloudflare:workers';
+import { ROLE_HEADER, type Role } from './head-line';
 import { SharedRun } from './shared-run';
-
-/** Says what became of a request: it began the run, it joined it, or it must run alone. */
-export const ROLE_HEADER = 'x-attune-run';
-export type Role = 'started' | 'joined' | 'alone';
 
 export class RunObject extends DurableObject {
   #current: SharedRun | undefined;

@@ -1,7 +1,7 @@
 // Calls the backend together with whoever asks the same at the same time.
-import { readHead } from './head-line';
+import { readHead, ROLE_HEADER } from './head-line';
 import type { SharedCall, SharedRuns } from './interface';
-import { ROLE_HEADER, type RunObject } from './run-object';
+import type { RunObject } from './run-object';
 
 export class DurableObjectRuns implements SharedRuns {
   readonly #namespace: DurableObjectNamespace<RunObject>;

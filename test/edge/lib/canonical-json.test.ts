@@ -1,7 +1,7 @@
 // JSON for hashes: the same text for equal values, and for no others.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { canonicalJson, orderedJson } from '../../../functions/lib/canonical-json';
+import { canonicalJson, isDeeperThan, orderedJson } from '../../../functions/lib/canonical-json';
 
 /** The same value with the keys of every object in the opposite order. */
 function reversed(value: unknown): unknown {
@@ -47,5 +47,19 @@ describe('canonicalJson', () => {
   it('survives depth', () => {
     const text = `${'[{"a":'.repeat(100_000)}1${'}]'.repeat(100_000)}`;
     expect(canonicalJson(JSON.parse(text))).toBe(text);
+  });
+});
+
+describe('isDeeperThan', () => {
+  it.each([
+    ['1', 0, false],
+    ['[]', 0, true],
+    ['[1,{"a":2}]', 1, true],
+    ['[1,{"a":2}]', 2, false],
+    ['{"a":[[]],"b":1}', 2, true],
+    ['{"a":[[]],"b":1}', 3, false],
+    [`${'['.repeat(400_000)}${']'.repeat(400_000)}`, 128, true],
+  ])('%#', (text, maxDepth, isDeeper) => {
+    expect(isDeeperThan(JSON.parse(text), maxDepth)).toBe(isDeeper);
   });
 });

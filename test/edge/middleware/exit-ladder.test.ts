@@ -188,7 +188,7 @@ describe('Cache-Control of the request', () => {
   it('max-age takes no older answer', async () => {
     const kept = { headers: { 'content-type': 'application/json' }, body: new Uint8Array(2).fill(49) };
     const answerCache = {
-      keyOf: async () => ({ projectId: 'p', hash: 'h' }),
+      keyOf: async () => ({ projectId: 'p', hash: newId('key') }),
       find: async () => ({ ...kept, keptAtMs: Date.now() - 30_500 }),
       keep: async () => {},
       erase: async () => {},
@@ -306,9 +306,17 @@ describe('nobody gets the answer', () => {
   });
 });
 
+describe('a body that nests without end', () => {
+  it('is refused like any other that is not valid', async () => {
+    const deep = `${'['.repeat(200_000)}${']'.repeat(200_000)}`;
+    const body = `{"model":"fake","temperature":0,"messages":${deep}}`;
+    expect((await send(await makeKey(), body)).status).toBe(400);
+  });
+});
+
 describe('a cache that fails', () => {
   const ok = {
-    keyOf: async () => ({ projectId: 'p', hash: 'h' }),
+    keyOf: async () => ({ projectId: 'p', hash: newId('key') }),
     find: async () => undefined,
     keep: async () => {},
     erase: async () => {},
