@@ -14,7 +14,9 @@ const limits: Limits = { requestsPerMinute: 1e6, tokensPerMinute: 1e9, concurren
 
 async function makeProject(): Promise<string> {
   const id = newId('project');
-  await bindings.DB.prepare('INSERT INTO projects VALUES (?, ?, ?)').bind(id, 'usage', 0).run();
+  await bindings.DB.prepare('INSERT INTO projects (id, name, created_at_ms) VALUES (?, ?, ?)')
+    .bind(id, 'usage', 0)
+    .run();
   return id;
 }
 
