@@ -6,6 +6,7 @@ import type { AppEnv } from './context';
 import { ERRORS, ErrorSchema, type ErrorCode } from './errors';
 import { requireKey, type Access } from './middleware/auth';
 import { limitBody, readJsonBody } from './middleware/body';
+import { exitLadder, type Cacheable } from './middleware/exit-ladder';
 import { idempotency } from './middleware/idempotency';
 import { limitHeaders } from './middleware/limit-headers';
 import { meter, type Estimate } from './middleware/meter';
@@ -22,6 +23,8 @@ interface ApiRouteConfig {
   access: Access;
   /** What the key's ledger reserves for a request, or that the operation is not metered at all. */
   metering: 'free' | Estimate;
+  /** Of a metered operation: whether the cache may answer it. */
+  cacheable?: Cacheable;
   /** Most bytes of the JSON body; there must be one exactly when the operation takes a body. */
   maxBodyBytes?: number;
   request?: RouteConfig['request'];
@@ -55,6 +58,23 @@ const LIMIT_HEADERS = {
   'x-ratelimit-reset-tokens': header('Until all of them are there again.', '2.573s'),
   'ratelimit-policy': header('The same limits in the form of the IETF draft.', '"requests";q=600;w=60'),
   ratelimit: header('What is left of them, and seconds until all is there.', '"requests";r=599;t=1'),
+};
+
+/** The headers of an answer that the exit ladder gave. */
+const LADDER_HEADERS = {
+  'x-attune-exit': header('The rung that answered: `cache`, `coalesced` or `full`.', 'full'),
+  'x-cache': header('`hit`, `miss`, or `bypass` for a request that the cache has no part in.', 'miss'),
+  age: header('Seconds since the answer was made; with a hit only.', '17'),
+};
+
+/** Goes with every operation that the cache may answer; middleware/exit-ladder.ts reads it. */
+const CACHE_CONTROL_PARAMETER = {
+  name: 'Cache-Control',
+  in: 'header' as const,
+  description:
+    '`no-store`: neither look for an answer nor keep one. `no-cache`: take no kept answer. `max-age=SECONDS`: take none that is older.',
+  schema: { type: 'string' as const },
+  example: 'max-age=60',
 };
 
 /** The codes of every metered operation. */
@@ -121,7 +141,7 @@ export const BACKEND_ERRORS: ErrorCode[] = [
 
 /** Like createRoute of zod-openapi, with key check, body reading, shared headers and error answers. */
 export function createApiRoute<R extends ApiRouteConfig>(config: R) {
-  const { access, metering, maxBodyBytes, errors = [], responses, ...route } = config;
+  const { access, metering, cacheable, maxBodyBytes, errors = [], responses, ...route } = config;
   const middleware: MiddlewareHandler<AppEnv>[] = [nameOperation(route.operationId)];
   const codes = new Set<ErrorCode>([...errors, 'internal_error']);
   if (maxBodyBytes !== undefined) {
@@ -146,9 +166,11 @@ export function createApiRoute<R extends ApiRouteConfig>(config: R) {
     for (const code of IDEMPOTENCY_ERRORS) codes.add(code);
   }
   if (isMetered) middleware.push(meter(route.operationId, metering));
+  if (cacheable !== undefined) middleware.push(exitLadder(cacheable));
 
   const parameters = [
     ...(isRepeatable ? [IDEMPOTENCY_PARAMETER] : []),
+    ...(cacheable === undefined ? [] : [CACHE_CONTROL_PARAMETER]),
     ...(codes.has('deadline_exceeded') ? [DEADLINE_PARAMETER] : []),
   ];
   const headers = isMetered ? { ...SHARED_HEADERS, ...LIMIT_HEADERS } : SHARED_HEADERS;
@@ -158,13 +180,20 @@ export function createApiRoute<R extends ApiRouteConfig>(config: R) {
     ...(access === 'public' ? {} : { 'x-attune-scope': access }),
     ...(parameters.length === 0 ? {} : { parameters }),
     responses: {
-      ...withHeaders(responses, isRepeatable ? { ...headers, ...IDEMPOTENCY_HEADERS } : headers),
+      ...withHeaders(responses, {
+        ...headers,
+        ...(isRepeatable ? IDEMPOTENCY_HEADERS : {}),
+        ...(cacheable === undefined ? {} : LADDER_HEADERS),
+      }),
       ...errorResponses(codes, headers),
     },
   });
   // The error answers and middleware stay out of the type: handlers throw errors, they never return them.
-  return { ...declared, middleware } as unknown as Omit<R, 'access' | 'metering' | 'errors' | 'maxBodyBytes'>;
+  return { ...declared, middleware } as unknown as Omit<R, Own>;
 }
+
+/** What is ours in a configuration, not createRoute's. */
+type Own = 'access' | 'metering' | 'cacheable' | 'errors' | 'maxBodyBytes';
 
 type Headers = Record<string, ReturnType<typeof header>>;
 

@@ -15,6 +15,7 @@ import { registerReadApiKey } from './routes/api-keys/read-api-key';
 import { registerRotateApiKey } from './routes/api-keys/rotate-api-key';
 import { registerUpdateApiKey } from './routes/api-keys/update-api-key';
 import { registerListAuditLogs } from './routes/audit-logs/list-audit-logs';
+import { registerPurgeCache } from './routes/cache/purge-cache';
 import { registerCreateChatCompletion } from './routes/chat-completions/create-chat-completion';
 import { registerDeleteChatCompletion } from './routes/chat-completions/delete-chat-completion';
 import { registerReadChatCompletion } from './routes/chat-completions/read-chat-completion';
@@ -97,6 +98,8 @@ export function createApp(overrides: Partial<Services> = {}): App {
   registerUpdateApiKey(app);
   registerRotateApiKey(app);
   registerDeleteApiKey(app);
+  // cache
+  registerPurgeCache(app);
   // audit logs
   registerListAuditLogs(app);
   // docs

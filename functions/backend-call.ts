@@ -26,5 +26,6 @@ export function backendCall(c: Context<AppEnv>, maxMs: number = MAX_DEADLINE_MS)
     deadlineMs: Math.min(readDeadlineMs(c), maxMs),
     traceparent: c.var.traceparent,
     signal: c.req.raw.signal,
+    shared: c.var.shared,
   };
 }

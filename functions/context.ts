@@ -3,9 +3,10 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { AuditLog } from './services/audit-log';
 import type { Backend } from './services/backend';
 import type { ChatCompletionStore } from './services/chat-completions';
+import type { AnswerCache, SharedCall } from './services/exit-ladder';
 import type { IdempotencyStore } from './services/idempotency';
 import type { ApiKey, KeyRegistry, KeyStore } from './services/keys';
-import type { LedgerService, LimitState, Metering } from './services/ledger';
+import type { Exit, LedgerService, LimitState, Metering } from './services/ledger';
 import type { ModelCatalog } from './services/models';
 import type { ProjectRegistry } from './services/projects';
 import type { RequestLog } from './services/request-log';
@@ -26,6 +27,7 @@ export interface Services {
   retainingModels: ReadonlySet<string>;
   chatCompletions: ChatCompletionStore;
   requestLog: RequestLog;
+  answerCache: AnswerCache;
   /** Time between `: keep-alive` comments in a stream. */
   keepAliveMs: number;
   /** Time of silence in a stream until an empty comment; Infinity for none. */
@@ -50,6 +52,10 @@ export interface AppEnv {
     /** Set by the meter on every operation that is metered; the limits also when it refuses. */
     metering: Metering;
     limitState: LimitState | undefined;
+    /** The rung of the exit ladder that answers, for metered operations. */
+    exit: Exit;
+    /** How equal requests share the call to the backend; undefined where they do not. */
+    shared: SharedCall | undefined;
     /** Milliseconds by part of the work, for `Server-Timing`. */
     timings: Record<string, number>;
   };

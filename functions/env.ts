@@ -78,6 +78,8 @@ const EnvSchema = z
   .object({
     DB: binding<D1Database>('a D1', 'prepare'),
     STORE: binding<R2Bucket>('an R2', 'put'),
+    RUNS: binding<DurableObjectNamespace>('a Durable Object', 'getByName'),
+    CACHE: binding<KVNamespace>('a KV', 'list'),
     LEDGER: binding<DurableObjectNamespace>('a Durable Object', 'getByName'),
     PROJECT_LEDGER: binding<DurableObjectNamespace>('a Durable Object', 'getByName'),
     /** Where requests are counted; only in production. */

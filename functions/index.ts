@@ -2,6 +2,7 @@
 import { createApp } from './app';
 import { scheduled } from './scheduled';
 
+export { RunObject } from './services/exit-ladder/run-object';
 export { LedgerObject } from './services/ledger/durable-object';
 export { ProjectLedgerObject } from './services/ledger/project-object';
 

@@ -2,11 +2,12 @@
 
 const encoder = new TextEncoder();
 
-/** HMAC-SHA-256 of `text` under `secret`, as 32 bytes. */
-export async function hmacSha256(secret: string, text: string): Promise<Uint8Array> {
+/** HMAC-SHA-256 of a text or bytes under `secret`, as 32 bytes. */
+export async function hmacSha256(secret: string, data: string | Uint8Array): Promise<Uint8Array> {
   const algorithm = { name: 'HMAC', hash: 'SHA-256' };
   const key = await crypto.subtle.importKey('raw', encoder.encode(secret), algorithm, false, ['sign']);
-  return new Uint8Array(await crypto.subtle.sign('HMAC', key, encoder.encode(text)));
+  const bytes = typeof data === 'string' ? encoder.encode(data) : data;
+  return new Uint8Array(await crypto.subtle.sign('HMAC', key, bytes));
 }
 
 /** SHA-256 of `text`, as 32 bytes. */

@@ -21,6 +21,9 @@ const EXPOSED = [
   'ratelimit',
   'idempotent-replayed',
   'x-data-retention',
+  'x-attune-exit',
+  'x-cache',
+  'age',
 ].join(', ');
 
 const METHODS = 'GET, HEAD, POST, PATCH, DELETE, OPTIONS';

@@ -4,8 +4,9 @@ import { createMiddleware } from 'hono/factory';
 import type { AppEnv } from '../context';
 import { ApiError } from '../errors';
 import { fingerprintOf, type AnswerHead, type Outcome } from '../services/idempotency';
+import { CACHED_SPAN } from './exit-ladder';
 import { lifeOf, limitExceeded, spread } from './meter';
-import { record, recordStream, type Recording } from './recording';
+import { recordAnswer, type Recording } from './recording';
 import { timed } from './timing';
 
 /** When a running request ends is not known; a client may ask again this soon. */
@@ -49,16 +50,14 @@ export const idempotency = () =>
     // The handler says `none` where the answer has a secret in it, and more where it stores the answer.
     const said = c.res.headers.get('x-data-retention');
     const keepsNothing = key.zeroDataRetention || said === 'none';
-    if (said === null && !keepsNothing) c.res.headers.set('x-data-retention', '24h');
+    const isShort = said === null || said === CACHED_SPAN;
+    if (isShort && !keepsNothing) c.res.headers.set('x-data-retention', '24h');
     const maxBytes = keepsNothing ? 0 : MAX_KEPT_BYTES;
     // Without what is added on the way out: a repeat gets its own request id and limits.
     const head = { status: c.res.status, headers: Object.fromEntries(c.res.headers) };
     const onEnd = ({ isComplete, body }: Recording) => ended.resolve(isComplete ? { head, body } : null);
-    const isStream = c.res.headers.get('content-type')?.startsWith('text/event-stream') === true;
     // A stream fails after its headers by an event, which sets the error of the context.
-    c.res = isStream
-      ? recordStream(c.res, { maxBytes, hasFailed: () => c.error !== undefined, onEnd })
-      : await record(c.res, { maxBytes, onEnd });
+    c.res = await recordAnswer(c.res, { maxBytes, hasFailed: () => c.error !== undefined, onEnd });
     return undefined;
   });
 

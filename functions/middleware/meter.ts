@@ -29,6 +29,7 @@ export const meter = (operation: string, estimate: Estimate) =>
     const { ledger } = c.var.services;
     const lifeMs = lifeOf(c);
     const most = await estimate(c);
+    c.set('exit', 'full');
     const claim = { id: requestId, most: amountOf(most), lifeMs, use: useOf(c, operation, most) };
     const { refusal, state } = await timed(c, 'ledger', ledger.reserve(key, claim));
     c.set('limitState', state);
@@ -40,7 +41,7 @@ export const meter = (operation: string, estimate: Estimate) =>
     c.executionCtx.waitUntil(settle(c, operation, metering));
     await next();
     if (c.error === undefined) metering.finish();
-    else if (hasLeft(c, c.error)) metering.settle(most);
+    else if (hasLeft(c, c.error) && c.var.exit !== 'coalesced') metering.settle(most, false);
     else metering.release();
   });
 
@@ -67,7 +68,7 @@ export function useOf(c: Context<AppEnv>, operation: string, tokens: TokenUse): 
     operation,
     model: tokens.model.slice(0, MAX_MODEL_LENGTH),
     endUser: typeof user === 'string' ? user.slice(0, MAX_END_USER_LENGTH) : '',
-    exit: 'full',
+    exit: c.var.exit,
     // One row a request: what a reward model read to choose its answer counts with it, at its own price.
     inputTokens: tokens.promptTokens + (tokens.judged?.promptTokens ?? 0),
     cachedTokens: tokens.cachedTokens ?? 0,

@@ -12,15 +12,27 @@ interface Options {
   onEnd: (recording: Recording) => void;
 }
 
+/** The answer, to be given instead of the one that it was. */
+export async function recordAnswer(
+  response: Response,
+  options: Options & { hasFailed: () => boolean },
+): Promise<Response> {
+  return isEventStream(response) ? recordStream(response, options) : record(response, options);
+}
+
+export function isEventStream(response: Response): boolean {
+  return response.headers.get('content-type')?.startsWith('text/event-stream') === true;
+}
+
 /** An answer that is ready: it is read whole, so that it is kept also when its caller is gone. */
-export async function record(response: Response, { maxBytes, onEnd }: Options): Promise<Response> {
+async function record(response: Response, { maxBytes, onEnd }: Options): Promise<Response> {
   const body = new Uint8Array(await response.arrayBuffer());
   onEnd({ isComplete: true, body: body.length > maxBytes ? null : body });
   return new Response(body, response);
 }
 
 /** An answer that comes bit by bit: nothing is read before the caller wants it, and a caller who leaves ends it. */
-export function recordStream(
+function recordStream(
   response: Response,
   { maxBytes, onEnd, hasFailed }: Options & { hasFailed: () => boolean },
 ): Response {

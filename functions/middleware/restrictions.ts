@@ -4,7 +4,7 @@ import type { AppEnv } from '../context';
 import { ApiError } from '../errors';
 
 /** Every parameter that names a model. */
-const MODEL_PARAMETERS = ['model', 'reward_model'];
+export const MODEL_PARAMETERS = ['model', 'reward_model'];
 
 /** It reads a body that is parsed but not validated yet: what has the wrong type is refused later. */
 export const restrictions = () =>

@@ -5,6 +5,7 @@ import { type Env, parseEnv } from '../env';
 import { D1AuditLog } from '../services/audit-log';
 import { HttpBackend, OpenAiBackend, RoutedBackend } from '../services/backend';
 import { D1R2ChatCompletionStore } from '../services/chat-completions';
+import { DurableObjectRuns, TieredAnswerCache } from '../services/exit-ladder';
 import { LedgerIdempotencyStore } from '../services/idempotency';
 import { D1KeyRegistry, D1KeyStore } from '../services/keys';
 import { DurableObjectLedger } from '../services/ledger';
@@ -28,16 +29,23 @@ export const services = (overrides: Partial<Services>) => {
 };
 
 function createServices(env: Env, overrides: Partial<Services>): Services {
-  const own = overrides.backend ?? new HttpBackend({ urls: env.BACKEND_URL, secret: env.BACKEND_SECRET });
+  const own =
+    overrides.backend ??
+    new HttpBackend({
+      urls: env.BACKEND_URL,
+      secret: env.BACKEND_SECRET,
+      runs: new DurableObjectRuns(env.RUNS),
+    });
   const upstreams = new Map(env.UPSTREAMS.map((upstream) => [upstream.id, new OpenAiBackend(upstream)]));
   const models = [...upstreams.values()].map(({ model }) => model);
   const backend =
     upstreams.size === 0 ? own : new RoutedBackend(own, { get: (id) => upstreams.get(id), models });
   const ledger = overrides.ledger ?? new DurableObjectLedger(env.LEDGER, env.PROJECT_LEDGER);
+  const answerCache = overrides.answerCache ?? new TieredAnswerCache(env.CACHE, env.KEY_PEPPER);
   return {
     keys: new D1KeyStore(env.DB, env.KEY_PEPPER),
     keyRegistry: new D1KeyRegistry(env.DB, env.KEY_PEPPER),
-    projects: new D1ProjectRegistry(env.DB, env.STORE, ledger),
+    projects: new D1ProjectRegistry(env.DB, { bucket: env.STORE, ledger, answerCache }),
     auditLog: new D1AuditLog(env.DB),
     idempotency: new LedgerIdempotencyStore(env.LEDGER, env.STORE),
     usage: new D1UsageStore(env.DB),
@@ -52,5 +60,6 @@ function createServices(env: Env, overrides: Partial<Services>): Services {
     ...overrides,
     backend,
     ledger,
+    answerCache,
   };
 }

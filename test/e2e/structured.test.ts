@@ -4,7 +4,13 @@ import { describe, expect, inject, it } from 'vitest';
 import { MODEL } from './support/client';
 
 const product = inject('product');
-const client = new OpenAI({ baseURL: `${product.baseUrl}/v1`, apiKey: product.apiKey, maxRetries: 0 });
+const client = new OpenAI({
+  baseURL: `${product.baseUrl}/v1`,
+  apiKey: product.apiKey,
+  maxRetries: 0,
+  // The model answers, not the cache.
+  defaultHeaders: { 'cache-control': 'no-store' },
+});
 
 const city = {
   name: 'city',

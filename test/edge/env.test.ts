@@ -50,6 +50,8 @@ describe('parseEnv', () => {
     ['BACKEND_URL', undefined, 'BACKEND_URL is missing'],
     ['DB', {}, 'DB must be a D1 binding'],
     ['STORE', undefined, 'STORE must be an R2 binding'],
+    ['RUNS', {}, 'RUNS must be a Durable Object binding'],
+    ['CACHE', {}, 'CACHE must be a KV binding'],
     ['LEDGER', {}, 'LEDGER must be a Durable Object binding'],
     ['PROJECT_LEDGER', undefined, 'PROJECT_LEDGER must be a Durable Object binding'],
     ['ANALYTICS', {}, 'ANALYTICS must be an Analytics Engine binding'],

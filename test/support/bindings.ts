@@ -6,6 +6,7 @@ import type { ProjectLedgerObject } from '../../functions/services/ledger/projec
 export interface TestBindings extends Record<string, unknown> {
   DB: D1Database;
   STORE: R2Bucket;
+  CACHE: KVNamespace;
   LEDGER: DurableObjectNamespace<LedgerObject>;
   PROJECT_LEDGER: DurableObjectNamespace<ProjectLedgerObject>;
   BACKEND_URL: string;

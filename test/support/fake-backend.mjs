@@ -121,6 +121,9 @@ async function misbehave(model, response, id) {
       return true;
     case 'hang':
       return true;
+    case 'slow':
+      await sleep(300);
+      return false;
     case 'late-refusal':
       await sleep(700);
       fail(response, id, 404, 'model_not_found', 'The model does not exist.', 'model');

@@ -21,8 +21,10 @@ export async function chooseBest(
   { messages, user }: CreateChatCompletion,
   rewardModel: string,
   chat: ChatCall,
-  call: BackendCall,
+  sharable: BackendCall,
 ): Promise<ChatCompletion> {
+  // Several calls make the answer.
+  const call = { ...sharable, shared: undefined };
   const { backend } = c.var.services;
   // Before the answers are made: they cost more than this question.
   await requireReward(c, rewardModel, call);

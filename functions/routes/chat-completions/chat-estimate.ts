@@ -81,6 +81,11 @@ export class StreamedTokens {
     }
   }
 
+  /** True when nothing more can come. */
+  get isWhole(): boolean {
+    return this.#usage !== undefined;
+  }
+
   /** True when text or a usage came through. */
   get isBegun(): boolean {
     return this.#usage !== undefined || this.#bytes > 0;

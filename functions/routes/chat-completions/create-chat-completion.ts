@@ -35,6 +35,7 @@ const route = createApiRoute({
     "OpenAI's chat completions. With `stream: true` the answer comes as server-sent events, with a comment every 15 seconds while there is nothing to say.",
   access: 'chat:write',
   metering: estimateChat,
+  cacheable: isDeterministic,
   maxBodyBytes: MAX_BODY_BYTES,
   request: {
     body: {
@@ -62,6 +63,11 @@ const route = createApiRoute({
   },
   errors: ['model_not_found', 'context_length_exceeded', ...BACKEND_ERRORS],
 });
+
+/** Greedy or seeded. An answer that is stored has an id of its own, under which it is read and deleted. */
+function isDeterministic({ temperature, seed, store }: Readonly<Record<string, unknown>>): boolean {
+  return store !== true && (temperature === 0 || typeof seed === 'number');
+}
 
 /** Refuses it to a key that keeps nothing, and says how long an answer is kept to every other. */
 function allowStoring(c: Context<AppEnv>): void {

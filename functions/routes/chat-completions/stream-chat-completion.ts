@@ -71,7 +71,8 @@ function metering(c: Context<AppEnv>, signal: AbortSignal, hidden: TokenUse | un
   metering.hold();
   signal.addEventListener('abort', () => {
     if (hasFailed && !tokens.isBegun) metering.release();
-    else metering.settle(hidden !== undefined && !tokens.isBegun ? hidden : tokens.total());
+    else if (hidden !== undefined && !tokens.isBegun) metering.settle(hidden, false);
+    else metering.settle(tokens.total(), tokens.isWhole);
   });
   return {
     add: (chunk: ChatCompletionChunk) => tokens.add(chunk),

@@ -3,6 +3,7 @@ import type { z } from '@hono/zod-openapi';
 import { BACKEND_ERRORS, createApiRoute } from '../../api-route';
 import { backendCall } from '../../backend-call';
 import type { App } from '../../context';
+import { always } from '../../middleware/exit-ladder';
 import { timed } from '../../middleware/timing';
 import { CreateDecisionSchema, DecisionSchema } from '../../schemas/decision';
 import { toDecisionTurns } from '../../schemas/decision-input';
@@ -26,6 +27,7 @@ const route = createApiRoute({
     "OpenAI's Decisions: whether statements about an input are true, which of some choices fits it, and on which level it is, with probabilities. Nothing is generated; the input is read once for all questions.",
   access: 'rewards:write',
   metering: estimateReading(mostRead),
+  cacheable: always,
   maxBodyBytes: MAX_REWARD_BODY_BYTES,
   request: {
     body: { required: true, content: { 'application/json': { schema: CreateDecisionSchema } } },

@@ -19,7 +19,7 @@ const route = createApiRoute({
   tags: ['Administration'],
   summary: 'Delete a project',
   description:
-    'Erases the project: its keys, stored answers, usage, idempotency keys and ledgers. What stays are its entries in the audit log, which hold ids and names of fields only. After an error that says to try again, the same call goes on. A key cannot delete its own project.',
+    'Erases the project: its keys, stored and cached answers, usage, idempotency keys and ledgers. What stays are its entries in the audit log, which hold ids and names of fields only. After an error that says to try again, the same call goes on. A key cannot delete its own project.',
   access: 'keys:admin',
   metering: 'free',
   request: { params: ProjectIdSchema },

@@ -5,6 +5,7 @@ import { BACKEND_ERRORS, createApiRoute } from '../../api-route';
 import { backendCall } from '../../backend-call';
 import type { App, AppEnv } from '../../context';
 import { newId } from '../../lib/id';
+import { always } from '../../middleware/exit-ladder';
 import { timed } from '../../middleware/timing';
 import { MAX_REWARD_BODY_BYTES } from '../../schemas/reward-request';
 import { toRewardUsage } from '../../schemas/reward-usage';
@@ -26,6 +27,7 @@ const declare = <Path extends string>(path: Path, operationId: string, note: str
     metering: estimateReading((body, contextLength) =>
       mostReadAlone(mostTokensOf(body['query']), listOf(body['documents']), contextLength),
     ),
+    cacheable: always,
     maxBodyBytes: MAX_REWARD_BODY_BYTES,
     request: {
       body: { required: true, content: { 'application/json': { schema: RerankDocumentsSchema } } },

@@ -3,6 +3,7 @@ import type { z } from '@hono/zod-openapi';
 import { BACKEND_ERRORS, createApiRoute } from '../../api-route';
 import { backendCall } from '../../backend-call';
 import type { App } from '../../context';
+import { always } from '../../middleware/exit-ladder';
 import { timed } from '../../middleware/timing';
 import {
   ComparisonSchema,
@@ -23,6 +24,7 @@ const route = createApiRoute({
     'Which of two answers is better, as a calibrated probability. The pair is read in both orders, so that exchanging `a` and `b` gives exactly the opposite verdict.',
   access: 'rewards:write',
   metering: estimateReading(mostCompared),
+  cacheable: always,
   maxBodyBytes: MAX_REWARD_BODY_BYTES,
   request: {
     body: { required: true, content: { 'application/json': { schema: CompareResponsesSchema } } },

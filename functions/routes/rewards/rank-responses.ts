@@ -3,6 +3,7 @@ import type { z } from '@hono/zod-openapi';
 import { BACKEND_ERRORS, createApiRoute } from '../../api-route';
 import { backendCall } from '../../backend-call';
 import type { App } from '../../context';
+import { always } from '../../middleware/exit-ladder';
 import { timed } from '../../middleware/timing';
 import { contentOf, idOf } from '../../schemas/reward-input';
 import { RankingSchema, RankResponsesSchema, type RankingAnswer } from '../../schemas/reward-ranking';
@@ -20,6 +21,7 @@ const route = createApiRoute({
     'Puts answers in order, best first, from comparisons of pairs in both orders. It is always a total order, also where preferences run in circles; `cycles` counts those.',
   access: 'rewards:write',
   metering: estimateReading(mostRanked),
+  cacheable: always,
   maxBodyBytes: MAX_REWARD_BODY_BYTES,
   request: {
     body: { required: true, content: { 'application/json': { schema: RankResponsesSchema } } },

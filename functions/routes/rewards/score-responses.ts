@@ -2,6 +2,7 @@
 import { BACKEND_ERRORS, createApiRoute } from '../../api-route';
 import { backendCall } from '../../backend-call';
 import type { App } from '../../context';
+import { always } from '../../middleware/exit-ladder';
 import { timed } from '../../middleware/timing';
 import { contentOf, idOf } from '../../schemas/reward-input';
 import { MAX_REWARD_BODY_BYTES } from '../../schemas/reward-request';
@@ -22,6 +23,7 @@ const route = createApiRoute({
     'A score for each answer, in the order of the request. Scores of one model and one `against` can be compared with each other.',
   access: 'rewards:write',
   metering: estimateReading(mostScored),
+  cacheable: always,
   maxBodyBytes: MAX_REWARD_BODY_BYTES,
   request: {
     body: { required: true, content: { 'application/json': { schema: ScoreResponsesSchema } } },

@@ -6,6 +6,7 @@ import { backendCall } from '../../backend-call';
 import type { App, AppEnv } from '../../context';
 import { newId } from '../../lib/id';
 import { toUnixSeconds } from '../../lib/time';
+import { always } from '../../middleware/exit-ladder';
 import { timed } from '../../middleware/timing';
 import { MAX_REWARD_BODY_BYTES } from '../../schemas/reward-request';
 import type { ScoresAnswer } from '../../schemas/reward-scores';
@@ -25,6 +26,7 @@ const route = createApiRoute({
     "Scores each text as an answer to another, in the shape that vLLM's clients read: one question with many answers, or as many questions as answers.",
   access: 'rewards:write',
   metering: estimateReading(mostRead),
+  cacheable: always,
   maxBodyBytes: MAX_REWARD_BODY_BYTES,
   request: {
     body: { required: true, content: { 'application/json': { schema: ScoreTextsSchema } } },
@@ -75,6 +77,8 @@ async function judge(c: Context<AppEnv>, body: z.output<typeof ScoreTextsSchema>
     const judging = c.var.services.backend.score(toAnchorCall(c, body, question, answers), {
       ...call,
       signal,
+      // One of several calls is not shared.
+      ...(first.texts.length > 1 ? { shared: undefined } : {}),
     });
     return withParams(names, judging);
   };

@@ -2,6 +2,7 @@
 import { BACKEND_ERRORS, createApiRoute } from '../../api-route';
 import type { App } from '../../context';
 import { backendCall } from '../../backend-call';
+import { always } from '../../middleware/exit-ladder';
 import type { Estimate } from '../../middleware/meter';
 import { timed } from '../../middleware/timing';
 import { toPlainMessage } from '../../schemas/chat-message';
@@ -26,6 +27,7 @@ const route = createApiRoute({
     "The ids and the number of tokens of a text, or of messages with the model's template around them. Text never yields control tokens.",
   access: 'chat:write',
   metering: countAsRequest,
+  cacheable: always,
   maxBodyBytes: MAX_BODY_BYTES,
   request: {
     body: { required: true, content: { 'application/json': { schema: CreateTokenizationSchema } } },

@@ -8,6 +8,7 @@ export const ACTIONS = [
   'api_key.deleted',
   'project.created',
   'project.updated',
+  'project.cache_purged',
   'project.deleted',
 ] as const;
 

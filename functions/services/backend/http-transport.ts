@@ -1,5 +1,6 @@
 // Sends a call to one of a backend's addresses; where that address did nothing, once more to another one.
 import { ApiError } from '../../errors';
+import type { SharedRuns } from '../exit-ladder';
 import { type Clock, SYSTEM_CLOCK } from './clock';
 import type { BackendCall } from './interface';
 import { readErrorText } from './read-body';
@@ -21,6 +22,8 @@ export interface HttpRequest {
 export interface HttpTransportOptions {
   /** One or several addresses of backends that serve the same models. */
   urls: readonly string[];
+  /** Where equal requests meet; without it each runs for itself. */
+  runs?: SharedRuns;
   /** The headers that prove who calls. */
   credentials: Readonly<Record<string, string>>;
   /** The error behind an answer with another status than 200. */
@@ -42,6 +45,7 @@ export class HttpTransport {
   readonly #readError: ReadError;
   readonly #graceMs: number;
   readonly #fetch: typeof fetch;
+  readonly #runs: SharedRuns | undefined;
   readonly #clock: Clock;
 
   constructor(options: HttpTransportOptions) {
@@ -51,6 +55,7 @@ export class HttpTransport {
     this.#readError = options.readError ?? readErrorResponse;
     this.#graceMs = options.graceMs ?? GRACE_MS;
     this.#fetch = options.fetch ?? ((input, init) => fetch(input, init));
+    this.#runs = options.runs;
     this.#clock = options.clock ?? SYSTEM_CLOCK;
   }
 
@@ -84,14 +89,18 @@ export class HttpTransport {
     if (request.body !== undefined) headers.set('content-type', 'application/json');
     const late = AbortSignal.timeout(call.deadlineMs + this.#graceMs);
     try {
-      return await this.#fetch(url + request.path, {
+      const init = {
         method: request.method,
         headers,
         body: request.body === undefined ? null : JSON.stringify(request.body),
         // A redirect is an invalid answer: the credentials go nowhere but where they belong.
-        redirect: 'manual',
+        redirect: 'manual' as const,
         signal: AbortSignal.any([call.signal, late]),
-      });
+      };
+      const address = url + request.path;
+      if (this.#runs === undefined || call.shared === undefined || request.method !== 'POST')
+        return await this.#fetch(address, init);
+      return await this.#runs.fetch(call.shared, address, init);
     } catch (error) {
       throw isTimeout(error) ? deadlinePassed(error) : backendUnavailable(error);
     }

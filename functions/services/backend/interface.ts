@@ -10,6 +10,7 @@ import type { RankingAnswer } from '../../schemas/reward-ranking';
 import type { ScoresAnswer } from '../../schemas/reward-scores';
 import type { TokenCount } from '../../schemas/tokenization';
 import type { PlainTools } from '../../schemas/tool';
+import type { SharedCall } from '../exit-ladder';
 import type { ComparisonCall, DecisionsCall, RankingCall, ScoresCall } from './reward-calls';
 
 /** What goes with every call: who asks, how long there is, and the signal of a caller who left. */
@@ -19,6 +20,8 @@ export interface BackendCall {
   /** W3C trace context: the caller's trace, or one that begins here. */
   traceparent: string;
   signal: AbortSignal;
+  /** Set where an equal request may get the same answer; of the one call that makes it. */
+  shared?: SharedCall | undefined;
 }
 
 /** The body of `/internal/chat`, without `stream`, which the method says. */

@@ -12,6 +12,9 @@ import { readEventStream, readJson } from './read-body';
 
 type Options = Omit<HttpTransportOptions, 'urls' | 'credentials' | 'readError'>;
 
+/** What lies behind such a model nobody tells us: it may be another one tomorrow. */
+export const UPSTREAM_REVISION = 'upstream';
+
 export class OpenAiBackend implements ChatBackend {
   readonly model: ModelInfo;
   readonly #name: string;
@@ -58,6 +61,6 @@ function toModelInfo({
   license,
   owned_by,
 }: Upstream): ModelInfo {
-  const unknown = { created: 0, revision: 'upstream', shutdown_date: null };
+  const unknown = { created: 0, revision: UPSTREAM_REVISION, shutdown_date: null };
   return { id, context_length, capabilities, languages, license, owned_by, ...unknown };
 }

@@ -37,6 +37,7 @@ export class D1KeyStore implements KeyStore {
     return {
       id: row.id,
       projectId: row.projectId,
+      cacheGeneration: project.cacheGeneration,
       // A scope that a later version wrote and this one does not know grants nothing.
       scopes: SCOPES.filter((scope) => row.scopes.includes(scope)),
       // The backend refuses anything beyond; a row that somebody wrote by hand must not make a key useless.

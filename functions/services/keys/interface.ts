@@ -6,6 +6,8 @@ import type { Scope } from './scopes';
 export interface ApiKey {
   id: string;
   projectId: string;
+  /** Of the project: counts the purges of its cache. */
+  cacheGeneration: number;
   scopes: readonly Scope[];
   /** A whole number from -4 to 4: each step doubles the share that its requests have where requests wait. */
   priority: number;

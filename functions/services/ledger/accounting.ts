@@ -25,6 +25,9 @@ export interface Amount {
   micros: number;
 }
 
+/** The rungs of the exit ladder. */
+export type Exit = 'cache' | 'coalesced' | 'full';
+
 /** What usage says of a request: who asked for what, and the tokens. */
 export interface Use {
   projectId: string;
@@ -34,7 +37,7 @@ export interface Use {
   /** The caller's own name for whoever they ask for; empty for nobody. */
   endUser: string;
   /** The rung of the exit ladder that answered. */
-  exit: 'full';
+  exit: Exit;
   inputTokens: number;
   /** Those of the input that were found in the cache. */
   cachedTokens: number;

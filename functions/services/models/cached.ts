@@ -20,6 +20,10 @@ export class CachedModelCatalog implements ModelCatalog {
 
   async list(call: BackendCall): Promise<ModelInfo[]> {
     if (this.#known !== undefined && Date.now() < this.#known.untilMs) return this.#known.models;
+    return this.reload(call);
+  }
+
+  async reload(call: BackendCall): Promise<ModelInfo[]> {
     const models = await this.#backend.listModels(call);
     this.#known = { models, untilMs: Date.now() + MAX_AGE_MS };
     return models;

@@ -6,6 +6,8 @@ export interface ModelCatalog {
   list(call: BackendCall): Promise<ModelInfo[]>;
   /** Undefined when there is no model of this id. */
   find(id: string, call: BackendCall): Promise<ModelInfo | undefined>;
-  /** The same, but rejects with `model_not_found`. */
+  /** What the backend says now, whatever is remembered. */
+  reload(call: BackendCall): Promise<ModelInfo[]>;
+  /** As `find`, but rejects with `model_not_found`. */
   read(id: string, call: BackendCall): Promise<ModelInfo>;
 }

@@ -1,23 +1,20 @@
 // Keeps projects in D1: every change is one batch with its entry in the audit log.
-import { and, eq } from 'drizzle-orm';
+import { and, eq, sql } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/d1';
 import { projects } from '../../../db/schema';
 import { newId } from '../../lib/id';
 import { auditEntry, auditEntryIfThere, type Actor } from '../audit-log';
 import { keysetOf, toPage, type Page, type PageQuery } from '../keyset';
-import type { LedgerService } from '../ledger';
-import { eraseProject } from './erasure';
+import { eraseProject, type ErasedStores } from './erasure';
 import type { Project, ProjectRegistry, ProjectSettings } from './interface';
 
 export class D1ProjectRegistry implements ProjectRegistry {
   readonly #db;
-  readonly #bucket: R2Bucket;
-  readonly #ledger: LedgerService;
+  readonly #stores: ErasedStores;
 
-  constructor(database: D1Database, bucket: R2Bucket, ledger: LedgerService) {
+  constructor(database: D1Database, stores: ErasedStores) {
     this.#db = drizzle(database);
-    this.#bucket = bucket;
-    this.#ledger = ledger;
+    this.#stores = stores;
   }
 
   async list(reach: string | null, query: PageQuery): Promise<Page<Project>> {
@@ -67,8 +64,21 @@ export class D1ProjectRegistry implements ProjectRegistry {
     return project;
   }
 
+  async purgeCache(actor: Actor, id: string): Promise<boolean> {
+    const act = { action: 'project.cache_purged', projectId: id, resourceId: id } as const;
+    const [, purged] = await this.#db.batch([
+      auditEntryIfThere(this.#db, actor, act, projects),
+      this.#db
+        .update(projects)
+        .set({ cacheGeneration: sql`${projects.cacheGeneration} + 1` })
+        .where(eq(projects.id, id))
+        .returning({ id: projects.id }),
+    ]);
+    return purged.length > 0;
+  }
+
   async erase(actor: Actor, id: string): Promise<void> {
-    await eraseProject({ db: this.#db, bucket: this.#bucket, ledger: this.#ledger }, actor, id);
+    await eraseProject(this.#db, this.#stores, actor, id);
   }
 }
 

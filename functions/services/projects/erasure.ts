@@ -1,8 +1,9 @@
-// Erases a project: its keys, stored answers, usage, its own ledger, and the ledgers and idempotency keys of its API keys.
+// Erases a project: its keys, stored and cached answers, usage, its own ledger, and the ledgers and idempotency keys of its API keys.
 import { and, eq, isNull } from 'drizzle-orm';
 import type { DrizzleD1Database } from 'drizzle-orm/d1';
 import { apiKeys, projects, usageDays } from '../../../db/schema';
 import { auditEntryIfThere, type Actor } from '../audit-log';
+import type { AnswerCache } from '../exit-ladder';
 import type { LedgerService } from '../ledger';
 
 /** The folders of the store that have one folder for each project. */
@@ -11,15 +12,20 @@ const FOLDERS = ['chat-completions', 'idempotency'];
 const MAX_OBJECTS = 1000;
 const MAX_LEDGERS_AT_ONCE = 20;
 
-interface Stores {
-  db: DrizzleD1Database;
+/** What keeps something of a project beside the database. */
+export interface ErasedStores {
   bucket: R2Bucket;
-  ledger: LedgerService;
+  ledger: Pick<LedgerService, 'erase' | 'eraseProject'>;
+  answerCache: Pick<AnswerCache, 'erase'>;
 }
 
 /** Each step may run again: until the row of the project is gone, a second call does what a failed one left. */
-export async function eraseProject(stores: Stores, actor: Actor, id: string): Promise<void> {
-  const { db } = stores;
+export async function eraseProject(
+  db: DrizzleD1Database,
+  stores: ErasedStores,
+  actor: Actor,
+  id: string,
+): Promise<void> {
   const ofProject = eq(apiKeys.projectId, id);
   // No new request from here on.
   await db
@@ -47,12 +53,17 @@ async function keyIdsOf(db: DrizzleD1Database, id: string): Promise<string[]> {
   return [...new Set([...present, ...used].map((row) => row.id))];
 }
 
-async function eraseStores({ bucket, ledger }: Stores, id: string, keyIds: string[]): Promise<void> {
+async function eraseStores(
+  { bucket, ledger, answerCache }: ErasedStores,
+  id: string,
+  keyIds: string[],
+): Promise<void> {
   for (let at = 0; at < keyIds.length; at += MAX_LEDGERS_AT_ONCE) {
     await Promise.all(keyIds.slice(at, at + MAX_LEDGERS_AT_ONCE).map((keyId) => ledger.erase(keyId)));
   }
   await ledger.eraseProject(id);
   for (const folder of FOLDERS) await eraseFolder(bucket, `${folder}/${id}/`);
+  await answerCache.erase(id);
 }
 
 async function eraseFolder(bucket: R2Bucket, prefix: string): Promise<void> {

@@ -10,7 +10,7 @@ export type Project = typeof projects.$inferSelect;
 
 /** What an admin sets; what is undefined stays, or has its default in a new project. */
 export type ProjectSettings = {
-  [Name in Exclude<keyof Project, 'id' | 'createdAtMs'>]?: Project[Name] | undefined;
+  [Name in Exclude<keyof Project, 'id' | 'createdAtMs' | 'cacheGeneration'>]?: Project[Name] | undefined;
 };
 
 export interface ProjectRegistry {
@@ -26,6 +26,8 @@ export interface ProjectRegistry {
     settings: ProjectSettings,
     changedFields: readonly string[],
   ): Promise<Project | undefined>;
+  /** Forgets all cached answers of a project; false when it is gone. */
+  purgeCache(actor: Actor, id: string): Promise<boolean>;
   /** Erases a project and all that is kept of it; when that fails in the middle, asking again goes on. */
   erase(actor: Actor, id: string): Promise<void>;
 }

@@ -8,7 +8,7 @@ export interface Target {
   apiKey: string;
 }
 
-/** Sends JSON (or a raw string as it is) with the development key. */
+/** Sends JSON (or a raw string as it is) with the development key; the model answers, not the cache. */
 export function post(
   target: Target,
   route: string,
@@ -17,7 +17,11 @@ export function post(
 ): Promise<Response> {
   return fetch(`${target.baseUrl}${route}`, {
     method: 'POST',
-    headers: { authorization: `Bearer ${target.apiKey}`, 'content-type': 'application/json' },
+    headers: {
+      authorization: `Bearer ${target.apiKey}`,
+      'content-type': 'application/json',
+      'cache-control': 'no-store',
+    },
     body: typeof body === 'string' ? body : JSON.stringify(body),
     ...init,
   });

@@ -8,6 +8,7 @@ const METHODS = new Set(['GET', 'POST', 'PUT', 'PATCH', 'DELETE']);
 /** Operations that no key pays for: reading and deleting what exists, and administration. */
 const FREE = [
   'DELETE /v1/api_keys/:id',
+  'DELETE /v1/cache',
   'DELETE /v1/chat/completions/:id',
   'DELETE /v1/projects/:id',
   'GET /v1/api_keys',
@@ -75,6 +76,7 @@ describe('the routes of the app', () => {
         'restrictions',
         'idempotency',
         'meter',
+        'exitLadder',
       ];
       expect(names.slice(0, inOrder.length)).toEqual(inOrder);
     }

@@ -137,6 +137,24 @@ describe('200', () => {
     expect(await numbersBy(stranger, '')).toEqual([[1, 3]]);
   });
 
+  it('counts an answer from the cache as a request of no tokens and no cost', async () => {
+    const key = await makeKey({ projectId: newId('project') });
+    for (let i = 0; i < 3; i++) await chat(key, { temperature: 0 });
+    await flush(key);
+    const rows = await results(key, '&group_by=exit');
+    expect(rows.sort((a, b) => a.exit!.localeCompare(b.exit!))).toMatchObject([
+      {
+        exit: 'cache',
+        num_model_requests: 2,
+        input_tokens: 0,
+        input_cached_tokens: 0,
+        output_tokens: 0,
+        cost_micros: 0,
+      },
+      { exit: 'full', num_model_requests: 1, input_tokens: 3, output_tokens: 2 },
+    ]);
+  });
+
   it('has what passed of a stream that was cut or left, and nothing of requests that failed', async () => {
     const key = await makeKey({ projectId: newId('project') });
     await eventsOf(await chat(key, { stream: true, model: 'cut', max_tokens: 50 }));

@@ -24,6 +24,7 @@ describe('keys made by set-up', () => {
     expect(await store.verify(key.key)).toEqual({
       id: DEVELOPMENT_KEY_ID,
       projectId: DEVELOPMENT_PROJECT_ID,
+      cacheGeneration: 0,
       scopes: [...SCOPES],
       priority: 0,
       limits: {
