@@ -2,7 +2,7 @@
 
 import type { Client, ClientMeta, Options as Options2, RequestResult, TDataShape } from './client';
 import { client } from './client.gen';
-import type { CompareResponsesData, CompareResponsesErrors, CompareResponsesResponses, CreateApiKeyData, CreateApiKeyErrors, CreateApiKeyResponses, CreateChatCompletionData, CreateChatCompletionErrors, CreateChatCompletionResponses, CreateDecisionData, CreateDecisionErrors, CreateDecisionResponses, CreateProjectData, CreateProjectErrors, CreateProjectResponses, CreateTokenizationData, CreateTokenizationErrors, CreateTokenizationResponses, DeleteApiKeyData, DeleteApiKeyErrors, DeleteApiKeyResponses, DeleteChatCompletionData, DeleteChatCompletionErrors, DeleteChatCompletionResponses, DeleteProjectData, DeleteProjectErrors, DeleteProjectResponses, ListApiKeysData, ListApiKeysErrors, ListApiKeysResponses, ListAuditLogsData, ListAuditLogsErrors, ListAuditLogsResponses, ListModelsData, ListModelsErrors, ListModelsResponses, ListProjectsData, ListProjectsErrors, ListProjectsResponses, RankResponsesData, RankResponsesErrors, RankResponsesResponses, ReadApiKeyData, ReadApiKeyErrors, ReadApiKeyResponses, ReadChatCompletionData, ReadChatCompletionErrors, ReadChatCompletionResponses, ReadHealthData, ReadHealthErrors, ReadHealthResponses, ReadLimitsData, ReadLimitsErrors, ReadLimitsResponses, ReadModelData, ReadModelErrors, ReadModelResponses, ReadProjectData, ReadProjectErrors, ReadProjectResponses, ReadReadinessData, ReadReadinessErrors, ReadReadinessResponses, ReadUsageData, ReadUsageErrors, ReadUsageResponses, RerankDocumentsData, RerankDocumentsErrors, RerankDocumentsForJinaData, RerankDocumentsForJinaErrors, RerankDocumentsForJinaResponses, RerankDocumentsResponses, RotateApiKeyData, RotateApiKeyErrors, RotateApiKeyResponses, ScoreResponsesData, ScoreResponsesErrors, ScoreResponsesResponses, ScoreTextsData, ScoreTextsErrors, ScoreTextsResponses, UpdateApiKeyData, UpdateApiKeyErrors, UpdateApiKeyResponses, UpdateProjectData, UpdateProjectErrors, UpdateProjectResponses } from './types.gen';
+import type { CompareResponsesData, CompareResponsesErrors, CompareResponsesResponses, CreateApiKeyData, CreateApiKeyErrors, CreateApiKeyResponses, CreateChatCompletionData, CreateChatCompletionErrors, CreateChatCompletionResponses, CreateDecisionData, CreateDecisionErrors, CreateDecisionResponses, CreateProjectData, CreateProjectErrors, CreateProjectResponses, CreateTokenizationData, CreateTokenizationErrors, CreateTokenizationResponses, DeleteApiKeyData, DeleteApiKeyErrors, DeleteApiKeyResponses, DeleteChatCompletionData, DeleteChatCompletionErrors, DeleteChatCompletionResponses, DeleteProjectData, DeleteProjectErrors, DeleteProjectResponses, ListApiKeysData, ListApiKeysErrors, ListApiKeysResponses, ListAuditLogsData, ListAuditLogsErrors, ListAuditLogsResponses, ListModelsData, ListModelsErrors, ListModelsResponses, ListProjectsData, ListProjectsErrors, ListProjectsResponses, PurgeCacheData, PurgeCacheErrors, PurgeCacheResponses, RankResponsesData, RankResponsesErrors, RankResponsesResponses, ReadApiKeyData, ReadApiKeyErrors, ReadApiKeyResponses, ReadChatCompletionData, ReadChatCompletionErrors, ReadChatCompletionResponses, ReadHealthData, ReadHealthErrors, ReadHealthResponses, ReadLimitsData, ReadLimitsErrors, ReadLimitsResponses, ReadModelData, ReadModelErrors, ReadModelResponses, ReadProjectData, ReadProjectErrors, ReadProjectResponses, ReadReadinessData, ReadReadinessErrors, ReadReadinessResponses, ReadUsageData, ReadUsageErrors, ReadUsageResponses, RerankDocumentsData, RerankDocumentsErrors, RerankDocumentsForJinaData, RerankDocumentsForJinaErrors, RerankDocumentsForJinaResponses, RerankDocumentsResponses, RotateApiKeyData, RotateApiKeyErrors, RotateApiKeyResponses, ScoreResponsesData, ScoreResponsesErrors, ScoreResponsesResponses, ScoreTextsData, ScoreTextsErrors, ScoreTextsResponses, UpdateApiKeyData, UpdateApiKeyErrors, UpdateApiKeyResponses, UpdateProjectData, UpdateProjectErrors, UpdateProjectResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -122,6 +122,17 @@ export const listAuditLogs = <ThrowOnError extends boolean = false>(options?: Op
 });
 
 /**
+ * Purge the cache of a project
+ *
+ * From the next request on no answer is given that was cached before. Answers that are kept for repeats or stored stay.
+ */
+export const purgeCache = <ThrowOnError extends boolean = false>(options?: Options<PurgeCacheData, ThrowOnError>): RequestResult<PurgeCacheResponses, PurgeCacheErrors, ThrowOnError> => (options?.client ?? client).delete<PurgeCacheResponses, PurgeCacheErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],
+    url: '/v1/cache',
+    ...options
+});
+
+/**
  * Create a chat completion
  *
  * OpenAI's chat completions. With `stream: true` the answer comes as server-sent events, with a comment every 15 seconds while there is nothing to say.
@@ -235,7 +246,7 @@ export const createProject = <ThrowOnError extends boolean = false>(options: Opt
 /**
  * Delete a project
  *
- * Erases the project: its keys, stored answers, usage, idempotency keys and ledgers. What stays are its entries in the audit log, which hold ids and names of fields only. After an error that says to try again, the same call goes on. A key cannot delete its own project.
+ * Erases the project: its keys, stored and cached answers, usage, idempotency keys and ledgers. What stays are its entries in the audit log, which hold ids and names of fields only. After an error that says to try again, the same call goes on. A key cannot delete its own project.
  */
 export const deleteProject = <ThrowOnError extends boolean = false>(options: Options<DeleteProjectData, ThrowOnError>): RequestResult<DeleteProjectResponses, DeleteProjectErrors, ThrowOnError> => (options.client ?? client).delete<DeleteProjectResponses, DeleteProjectErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }, { name: 'x-api-key', type: 'apiKey' }],

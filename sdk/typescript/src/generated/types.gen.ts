@@ -240,6 +240,12 @@ export type BudgetState = {
     alert_percent: 50 | 80 | 100 | null;
 } | null;
 
+export type CacheDeleted = {
+    object: 'cache.deleted';
+    project_id: string;
+    deleted: true;
+};
+
 export type ChatCompletion = {
     id: string;
     created: number;
@@ -1870,7 +1876,7 @@ export type ListAuditLogsData = {
          * The API key that acted.
          */
         actor_key_id?: string;
-        action?: 'api_key.created' | 'api_key.updated' | 'api_key.rotated' | 'api_key.deleted' | 'project.created' | 'project.updated' | 'project.deleted';
+        action?: 'api_key.created' | 'api_key.updated' | 'api_key.rotated' | 'api_key.deleted' | 'project.created' | 'project.updated' | 'project.cache_purged' | 'project.deleted';
         /**
          * Unix time in seconds, inclusive.
          */
@@ -1938,6 +1944,56 @@ export type ListAuditLogsResponses = {
 
 export type ListAuditLogsResponse = ListAuditLogsResponses[keyof ListAuditLogsResponses];
 
+export type PurgeCacheData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * Whose cache; the project of the API key when absent. Keys of the root project reach all, others their own.
+         */
+        project_id?: string;
+    };
+    url: '/v1/cache';
+};
+
+export type PurgeCacheErrors = {
+    /**
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     */
+    400: Error;
+    /**
+     * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
+     */
+    401: Error;
+    /**
+     * `insufficient_scope`: The API key is valid but lacks the scope that the message names.
+     *
+     * `ip_address_not_allowed`: The API key may not be used from the address that the request came from.
+     */
+    403: Error;
+    /**
+     * `not_found`: There is no such object in the project of this API key.
+     */
+    404: Error;
+    /**
+     * `internal_error`: Something broke on our side; quote the request id.
+     */
+    500: Error;
+};
+
+export type PurgeCacheError = PurgeCacheErrors[keyof PurgeCacheErrors];
+
+export type PurgeCacheResponses = {
+    /**
+     * It is empty.
+     */
+    200: CacheDeleted;
+};
+
+export type PurgeCacheResponse = PurgeCacheResponses[keyof PurgeCacheResponses];
+
 export type CreateChatCompletionData = {
     body: CreateChatCompletionRequest;
     headers?: {
@@ -1945,6 +2001,10 @@ export type CreateChatCompletionData = {
          * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
          */
         'Idempotency-Key'?: string;
+        /**
+         * `no-store`: neither look for an answer nor keep one. `no-cache`: take no kept answer. `max-age=SECONDS`: take none that is older.
+         */
+        'Cache-Control'?: string;
         /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
@@ -2146,6 +2206,10 @@ export type CreateDecisionData = {
          * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
          */
         'Idempotency-Key'?: string;
+        /**
+         * `no-store`: neither look for an answer nor keep one. `no-cache`: take no kept answer. `max-age=SECONDS`: take none that is older.
+         */
+        'Cache-Control'?: string;
         /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
@@ -2720,6 +2784,10 @@ export type RerankDocumentsForJinaData = {
          */
         'Idempotency-Key'?: string;
         /**
+         * `no-store`: neither look for an answer nor keep one. `no-cache`: take no kept answer. `max-age=SECONDS`: take none that is older.
+         */
+        'Cache-Control'?: string;
+        /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
         'x-deadline-ms'?: number;
@@ -2832,6 +2900,10 @@ export type CompareResponsesData = {
          * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
          */
         'Idempotency-Key'?: string;
+        /**
+         * `no-store`: neither look for an answer nor keep one. `no-cache`: take no kept answer. `max-age=SECONDS`: take none that is older.
+         */
+        'Cache-Control'?: string;
         /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
@@ -2946,6 +3018,10 @@ export type RankResponsesData = {
          */
         'Idempotency-Key'?: string;
         /**
+         * `no-store`: neither look for an answer nor keep one. `no-cache`: take no kept answer. `max-age=SECONDS`: take none that is older.
+         */
+        'Cache-Control'?: string;
+        /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
         'x-deadline-ms'?: number;
@@ -3058,6 +3134,10 @@ export type ScoreResponsesData = {
          * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
          */
         'Idempotency-Key'?: string;
+        /**
+         * `no-store`: neither look for an answer nor keep one. `no-cache`: take no kept answer. `max-age=SECONDS`: take none that is older.
+         */
+        'Cache-Control'?: string;
         /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
@@ -3172,6 +3252,10 @@ export type ScoreTextsData = {
          */
         'Idempotency-Key'?: string;
         /**
+         * `no-store`: neither look for an answer nor keep one. `no-cache`: take no kept answer. `max-age=SECONDS`: take none that is older.
+         */
+        'Cache-Control'?: string;
+        /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
         'x-deadline-ms'?: number;
@@ -3284,6 +3368,10 @@ export type CreateTokenizationData = {
          * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
          */
         'Idempotency-Key'?: string;
+        /**
+         * `no-store`: neither look for an answer nor keep one. `no-cache`: take no kept answer. `max-age=SECONDS`: take none that is older.
+         */
+        'Cache-Control'?: string;
         /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
@@ -3468,6 +3556,10 @@ export type RerankDocumentsData = {
          * A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.
          */
         'Idempotency-Key'?: string;
+        /**
+         * `no-store`: neither look for an answer nor keep one. `no-cache`: take no kept answer. `max-age=SECONDS`: take none that is older.
+         */
+        'Cache-Control'?: string;
         /**
          * Milliseconds that the answer may take; past them it ends with `deadline_exceeded`.
          */
