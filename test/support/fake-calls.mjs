@@ -19,9 +19,12 @@ export class FakeCalls {
     return call;
   }
 
-  /** The last one by request id, or by seed for a caller who left before it was told the id. */
+  /** The last one by request id, or by seed for a caller who left before it was told the id. A look at the catalog is part of many requests: what they asked for comes first. */
   find(searchParams) {
-    if (searchParams.has('id')) return this.#calls.findLast(({ id }) => id === searchParams.get('id'));
+    if (searchParams.has('id')) {
+      const own = this.#calls.filter(({ id }) => id === searchParams.get('id'));
+      return own.findLast(({ body }) => body !== null) ?? own.at(-1);
+    }
     return this.#calls.find(({ body }) => body?.seed === Number(searchParams.get('seed')));
   }
 

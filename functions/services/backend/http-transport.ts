@@ -139,8 +139,10 @@ export class HttpTransport {
     read: (response: Response, place: Place) => Promise<T>,
   ): Promise<{ answer: T } | { error: unknown; isRepeatable: boolean }> {
     let isAccepted = false;
+    let hasJoined = false;
+    const noted = noteJoining(call, () => (hasJoined = true));
     try {
-      const response = await this.send(place.url, request, call);
+      const response = await this.send(place.url, request, noted);
       if (response.status !== 200) throw await this.#toError(response);
       isAccepted = true;
       const answer = await read(response, place);
@@ -152,8 +154,9 @@ export class HttpTransport {
         place.forget();
         return { error, isRepeatable: false };
       }
-      if (isAddressAtFault(error)) place.fail(this.#clock.nowMs(), error);
-      else if (error.code === 'server_is_overloaded') place.forget();
+      // Whoever began a shared run has said what became of it.
+      if (hasJoined || error.code === 'server_is_overloaded') place.forget();
+      else if (isAddressAtFault(error)) place.fail(this.#clock.nowMs(), error);
       else place.succeed();
       return { error, isRepeatable: !isAccepted && error.status === 503 };
     }
@@ -163,6 +166,17 @@ export class HttpTransport {
     const text = await readErrorText(response);
     return this.#readError(response.status, text, response.headers.get('retry-after'));
   }
+}
+
+/** The same call, which also tells whether it has joined somebody else's run. */
+function noteJoining(call: BackendCall, onJoined: () => void): BackendCall {
+  const { shared } = call;
+  if (shared === undefined) return call;
+  const onShared: typeof shared.onShared = (isJoined, report) => {
+    if (isJoined) onJoined();
+    shared.onShared(isJoined, report);
+  };
+  return { ...call, shared: { ...shared, onShared } };
 }
 
 /** True for what says something about the address; all other errors are answers of a backend that is well. */

@@ -48,7 +48,7 @@ def test_a_coin_decides_the_order_of_rows_in_one_order(judge: Judge) -> None:
 def test_a_long_conversation_loses_its_oldest_turns(judge: Judge) -> None:
     talk = replace(pair(), question=(("user", "a" * 30), ("assistant", "b" * 10), ("user", "c")))
     read_questions = [read(judged_rows(judge, [talk], max_tokens=limit)[0].better_first or ()) for limit in (200, 40, 20)]
-    assert ["a" in text for text in read_questions] == [True, False, False] and ["bb" in text for text in read_questions] == [True, True, False]
+    assert ["aa" in text for text in read_questions] == [True, False, False] and ["bb" in text for text in read_questions] == [True, True, False]
     assert all("c" in text for text in read_questions)
     assert judged_pairs(judge, [talk], max_tokens=20)[0].question == (("user", "c"),)
 
