@@ -219,3 +219,33 @@ describe('an address', () => {
     expect(hosts().at(-1)).toBe(A);
   });
 });
+
+describe('a shared run that fails', () => {
+  it.each([
+    ['joined', true],
+    ['begun', false],
+  ])('counts against its address for whoever has begun it only (%s)', async (_, isJoined) => {
+    const seen: boolean[] = [];
+    let numRuns = 0;
+    const transport = new HttpTransport({
+      urls: [A],
+      credentials: {},
+      clock: new FakeClock(),
+      runs: {
+        fetch: async ({ onShared }) => {
+          numRuns += 1;
+          onShared(isJoined, async () => false);
+          throw new Error('Network connection lost.');
+        },
+      },
+    });
+    const shared = { name: 'equal', onShared: (joined: boolean) => seen.push(joined) };
+    const ask = () =>
+      transport.exchange({ method: 'POST', path: '/x', body: {} }, callOf({ shared }), async () => 'fine');
+    for (let count = 0; count < FAILURES_TO_OPEN + 2; count++) {
+      expect(await codeOf(ask())).toBe('backend_unavailable');
+    }
+    expect(numRuns).toBe(isJoined ? FAILURES_TO_OPEN + 2 : FAILURES_TO_OPEN);
+    expect(new Set(seen)).toEqual(new Set([isJoined]));
+  });
+});
