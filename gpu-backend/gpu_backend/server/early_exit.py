@@ -16,7 +16,7 @@ def may_draft(model: ServedModel, body: ChatRequest) -> bool:
     """Whether the engine may draft tokens for this request; it does so only while that pays. Raises BackendError where the model cannot do what is asked."""
     mode = "auto" if body.early_exit is None else body.early_exit.mode
     if mode == "gated":
-        message = f"{body.model} has no operating point for gated early exit: none was shown to hold its risk and to be faster than full depth. Use 'lossless'."
+        message = f"{body.model} has no operating point for gated early exit: none was shown to hold its risk and to be faster than full depth. Use 'auto'."
         raise BackendError("unsupported_value", message, param="early_exit.mode")
     if mode == "lossless" and model.engine.exit_layer is None:
         raise BackendError("unsupported_value", f"{body.model} has no exit adapter, so no token can leave early.", param="early_exit.mode")
