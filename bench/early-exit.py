@@ -5,19 +5,17 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.engines import checked, models_dir
+from harness.engines import checked, load
 from harness.quiet import wait_until_quiet
 from harness.report import report, settings_of
-from prometheus_client import CollectorRegistry
 
-from gpu_backend.config import EngineConfig, load_catalog
+from gpu_backend.config import EngineConfig
 from gpu_backend.core import Delta, Request, SamplingParams
-from gpu_backend.engine.metrics import EngineMetrics
-from gpu_backend.server.served_model import ServedModel, load_served_model
+from gpu_backend.server.served_model import ServedModel
 from gpu_backend.train.own_answers import Prompt, prompts_of, read_questions
 
 MAX_TOKENS = 128
@@ -46,8 +44,10 @@ def main() -> None:
         taken="best round of each group, full depth and early exit in turns",
         without_loops=f"answers in which at most {REPETITION:.0%} of the 4-grams occurred before",
     )
-    registry = CollectorRegistry()
-    served = _load(options, registry)
+    bench = load(EngineConfig(reuses_prefixes=False), ends_early=True, exit_adapter=options.exit_adapter)
+    served = bench.served
+    if served.engine.exit_layer is None:
+        raise SystemExit("the model's row names no exit_adapter: give --exit-adapter DIR")
     assert served.template is not None
     prompts = prompts_of(served.template, read_questions(options.data, "test", options.prompts, options.seed))
     rows: list[dict[str, Any]] = []
@@ -55,13 +55,13 @@ def main() -> None:
     for batch in BATCHES:
         groups = [range(first, min(first + batch, len(prompts))) for first in range(0, len(prompts) if batch == 1 else min(len(prompts), 4 * batch), batch)]
         ways = {"full": Way(), "early": Way()}
-        before = _counts(registry, served)
+        before = [bench.count(name) for name in METRICS]
         for _ in range(options.rounds):
             wait_until_quiet()
             for number, group in enumerate(groups):
                 for name, way in ways.items():
                     _run(served, prompts, group, way, number, drafts=name == "early")
-        drafted, accepted, generated = (now - then for now, then in zip(_counts(registry, served), before, strict=True))
+        drafted, accepted, generated = (bench.count(name) - then for name, then in zip(METRICS, before, strict=True))
         same = ways["full"].answers == ways["early"].answers
         plain = [number for number, group in enumerate(groups) if all(_repetition(ways["full"].answers[index]) <= REPETITION for index in group)]
         row = {
@@ -83,15 +83,6 @@ def main() -> None:
     lengths = served.engine._scheduler._draft_lengths
     costs = {} if lengths is None else {"round_costs_ms": repr(lengths.costs), "prior": lengths.prior, "exit_layer": served.engine.exit_layer}
     report("early-exit", {**settings, **costs}, rows, ratios)
-
-
-def _load(options: argparse.Namespace, registry: CollectorRegistry) -> ServedModel:
-    spec = load_catalog()[0]
-    if options.exit_adapter is not None:
-        spec = replace(spec, exit_adapter=str(options.exit_adapter.resolve()))
-    if spec.exit_adapter is None:
-        raise SystemExit("the model's row names no exit_adapter: give --exit-adapter DIR")
-    return load_served_model(spec, models_dir(), EngineConfig(reuses_prefixes=False), EngineMetrics(registry))
 
 
 def _run(served: ServedModel, prompts: Sequence[Prompt], group: range, way: Way, number: int, *, drafts: bool) -> None:
@@ -126,10 +117,6 @@ def _speed(way: Way, groups: Sequence[range]) -> float:
 
 def _sum(way: Way, numbers: Sequence[int]) -> float:
     return sum(way.seconds[number] for number in numbers)
-
-
-def _counts(registry: CollectorRegistry, served: ServedModel) -> list[int]:
-    return [int(registry.get_sample_value(name, {"model": served.engine.name}) or 0) for name in METRICS]
 
 
 def _parse() -> argparse.Namespace:

@@ -43,7 +43,7 @@ const SHARED_HEADERS = {
   'x-request-id': header('Names this request in logs and errors.', 'req_01KAV5W1Q2M3N4P5R6S7T8V9WX'),
   'openai-processing-ms': header('Milliseconds until the headers were sent.', '12'),
   'x-data-retention': header(
-    'How long the answer is kept: `none`, `24h` for repeats of the request, or `30d` with `store: true`.',
+    'How long the answer is kept: `none`, `1h` for equal requests, `24h` for repeats of the request, or `30d` with `store: true`.',
     'none',
   ),
 };

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -39,13 +39,21 @@ class Bench:
 
     @property
     def num_generated(self) -> int:
-        return int(self.registry.get_sample_value("attune_generated_tokens_total", {"model": self.engine.name}) or 0)
+        return self.count("attune_generated_tokens_total")
+
+    def count(self, name: str) -> int:
+        """A counter of the engine's, such as attune_drafted_tokens_total."""
+        return int(self.registry.get_sample_value(name, {"model": self.engine.name}) or 0)
 
 
-def load(config: EngineConfig | None = None, *, ends_early: bool = False, adapters_dir: Path | None = None) -> Bench:
-    """Unless `ends_early`, answers have exactly the length they ask for: the model's end token is a token like any other."""
+def load(config: EngineConfig | None = None, *, ends_early: bool = False, adapters_dir: Path | None = None, exit_adapter: Path | None = None) -> Bench:
+    """Unless `ends_early`, answers have exactly the length they ask for: the model's end token is a token like any other. `exit_adapter` takes the place of
+    the model's own."""
     registry = CollectorRegistry()
-    served = load_served_model(load_catalog()[0], models_dir(), config or EngineConfig(), EngineMetrics(registry), adapters_dir)
+    spec = load_catalog()[0]
+    if exit_adapter is not None:
+        spec = replace(spec, exit_adapter=str(exit_adapter.resolve()))
+    served = load_served_model(spec, models_dir(), config or EngineConfig(), EngineMetrics(registry), adapters_dir)
     if not ends_early:
         served.engine._end_token_ids = frozenset()
     return Bench(served, registry)

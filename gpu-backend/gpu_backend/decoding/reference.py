@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,26 +17,31 @@ _BLOCK_SIZE = 16
 @torch.inference_mode()
 def full_logits(model: CausalLM, token_ids: list[int]) -> Tensor:
     """Next-token logits after every prefix: (len(token_ids), V) in float32."""
-    return model.compute_logits(model(*whole_text(model, token_ids)))
+    return model.compute_logits(model(*whole_texts(model, [token_ids])))
 
 
-def whole_text(model: CausalLM, token_ids: list[int]) -> tuple[ForwardBatch, PagedKVCache]:
-    """What the model takes to read one text from its beginning to its end, in a cache of its own."""
-    num_tokens = len(token_ids)
-    positions = torch.arange(num_tokens, device=model.device)
-    num_blocks = -(-num_tokens // _BLOCK_SIZE)
-    cache = model.new_cache(num_blocks=num_blocks, block_size=_BLOCK_SIZE)
-    span = PromptSpan(0, num_tokens, num_tokens, torch.arange(num_blocks, device=model.device))
+def whole_texts(model: CausalLM, texts: Sequence[Sequence[int]]) -> tuple[ForwardBatch, PagedKVCache]:
+    """What the model takes to read texts from their beginnings to their ends, each in blocks of its own of a new cache."""
+    spans: list[PromptSpan] = []
+    positions: list[int] = []
+    slots: list[int] = []
+    start = block = 0
+    for text in texts:
+        length, num_blocks = len(text), -(-len(text) // _BLOCK_SIZE)
+        spans.append(PromptSpan(start, length, length, torch.arange(block, block + num_blocks, device=model.device)))
+        positions += range(length)
+        slots += range(block * _BLOCK_SIZE, block * _BLOCK_SIZE + length)
+        start, block = start + length, block + num_blocks
     batch = ForwardBatch(
-        token_ids_N=torch.tensor(token_ids, device=model.device),
-        positions_N=positions,
-        slots_N=positions,
+        token_ids_N=torch.tensor([token for text in texts for token in text], device=model.device),
+        positions_N=torch.tensor(positions, device=model.device),
+        slots_N=torch.tensor(slots, device=model.device),
         num_decodes=0,
         decode_blocks_BM=None,
         decode_lengths_B=None,
-        spans=(span,),
+        spans=tuple(spans),
     )
-    return batch, cache
+    return batch, model.new_cache(num_blocks=block, block_size=_BLOCK_SIZE)
 
 
 def generate_greedily(model: CausalLM, prompt_ids: list[int], max_tokens: int, end_token_ids: frozenset[int] = frozenset()) -> list[int]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from gpu_backend.evals.reward_measures import ControlMeasures, SetMeasures, Share
 from gpu_backend.evals.statistics import Interval
+from gpu_backend.evals.tables import markdown_table
 
 _SET_HEADER = (
     "set", "pairs", "accuracy", "macro", "shorter is better", "longer is better", "both orders agree", "position bias", "slot A", "ECE (by chance)",
@@ -37,8 +38,8 @@ class RewardReport:
     def to_markdown(self) -> str:
         settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
         subsets = [(one.name, name, str(share.num), _share(share)) for one in self.sets if len(one.subsets) > 1 for name, share in one.subsets.items()]
-        tables = [_table(_SET_HEADER, map(_set_row, self.sets)), _table(_CONTROL_HEADER, map(_control_row, self.controls))]
-        return "\n\n".join([f"Settings: {settings}.", *tables, *([_table(_SUBSET_HEADER, subsets)] if subsets else [])]) + "\n"
+        tables = [markdown_table(_SET_HEADER, map(_set_row, self.sets)), markdown_table(_CONTROL_HEADER, map(_control_row, self.controls))]
+        return "\n\n".join([f"Settings: {settings}.", *tables, *([markdown_table(_SUBSET_HEADER, subsets)] if subsets else [])]) + "\n"
 
     def draw_reliability(self, path: Path) -> None:
         """Confidence against the share of right verdicts, in bins of equally many pairs; the diagonal is perfect."""
@@ -86,11 +87,6 @@ def _share(share: Share) -> str:
 
 def _interval(interval: Interval, digits: int) -> str:
     return f"[{interval[0]:+.{digits}f}, {interval[1]:+.{digits}f}]"
-
-
-def _table(header: Sequence[str], rows: Any) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _without_nan(value: Any) -> Any:

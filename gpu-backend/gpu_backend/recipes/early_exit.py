@@ -12,15 +12,16 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
-from gpu_backend.config import ModelSpec, load_catalog
+from gpu_backend.config import EngineConfig, ModelSpec, load_catalog
 from gpu_backend.data.judge_rows import TextRow
 from gpu_backend.data.splits import Part
 from gpu_backend.decoding.early_exit.draft_length import DraftLengths, expected_speed_up
 from gpu_backend.decoding.early_exit.drafter import AdapterDrafter
-from gpu_backend.engine.local_engine import open_engine, open_model
+from gpu_backend.engine.local_engine import open_engine
 from gpu_backend.engine.pass_costs import measure_round_costs
 from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter
 from gpu_backend.models.causal_lm.model import CausalLM
+from gpu_backend.models.causal_lm.open_model import open_model
 from gpu_backend.models.causal_lm.texts import load_texts
 from gpu_backend.models.revision import revision_of
 from gpu_backend.recipes.judge_row import RecipeError, needed, print_step
@@ -87,7 +88,7 @@ def run_exit_adapter(name: str, options: argparse.Namespace) -> None:
     started = time.monotonic()
     learned = _answers(recipe, spec, options, "train", recipe.num_answers, data)
     held_out = _answers(recipe, spec, options, "validation", recipe.num_held_out, data)
-    base = open_model(spec.folder(options.models_dir), options.models_dir)
+    base = open_model(spec.folder(options.models_dir), options.models_dir, EngineConfig())
     _, _, end_ids = load_texts(spec.folder(options.models_dir))
     shortlist_S = shortlist_of(learned, recipe.shortlist_size, end_ids)
     revision = revision_of(spec, spec.folder(options.models_dir))

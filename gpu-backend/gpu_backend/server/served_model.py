@@ -20,13 +20,10 @@ from gpu_backend.engine.adapter_store import AdapterStore
 from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
-from gpu_backend.kernels.native import load_native
-from gpu_backend.layers.linear import can_pack
 from gpu_backend.layers.lora import LoraAdapter
-from gpu_backend.layers.placement import pick_device, pick_dtype
 from gpu_backend.models.causal_lm.model import CausalLM
+from gpu_backend.models.causal_lm.open_model import open_model
 from gpu_backend.models.causal_lm.texts import load_texts
-from gpu_backend.models.causal_lm.weights import load_causal_lm
 from gpu_backend.models.revision import revision_of
 from gpu_backend.models.reward.judge import Judge
 from gpu_backend.server.exit_adapters import load_exit_adapter
@@ -80,10 +77,7 @@ def load_served_model(
     `adapters_dir`. Raises ConfigError, OSError or UnsupportedModelError."""
     started = time.monotonic()
     path = spec.folder(models_dir)
-    device = pick_device(config.device)
-    dtype = pick_dtype(config.dtype, device)
-    native = load_native(models_dir / ".native") if can_pack(dtype, device) else None
-    model = load_causal_lm(path, dtype=dtype, device=device, native=native, weight_dtype=config.weight_dtype)
+    model = open_model(path, models_dir, config)
     if config.weight_dtype == "int8" and model.fused is None:
         raise ConfigError(f"--weight-dtype int8 needs the C operators, which {spec.id} does not run with on this machine: leave it out")
     tokenizer, template, end_ids = load_texts(path)
@@ -105,7 +99,7 @@ def load_served_model(
         extra={
             "model": spec.id,
             "seconds": round(time.monotonic() - started, 2),
-            "device": str(device),
+            "device": str(model.device),
             "dtype": str(model.dtype),
             "native": model.fused is not None,
         },

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from gpu_backend.data.judge_rows import TextRow
-from gpu_backend.layers.batch import ForwardBatch, PromptSpan
+from gpu_backend.decoding.reference import whole_texts
 from gpu_backend.losses import LossOutput
 from gpu_backend.losses.language_modeling import language_modeling_loss
 from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter, ExitAdapterConfig
 from gpu_backend.models.causal_lm.model import CausalLM
 
-_BLOCK_SIZE = 16
 # On a CPU a product of a new shape takes long to prepare, so rows are filled up to a multiple of this.
 _ROWS_MULTIPLE = 256
 
@@ -74,14 +73,13 @@ class ExitModel(nn.Module):
     def forward(self, rows: Sequence[TextRow]) -> tuple[list[Tensor], Tensor]:
         """-> logits (K, S) of each adapter, and the place in the shortlist of what comes next, (K,): -1 where it is not in it."""
         base = self._base[0]
-        batch, num_blocks = _texts(rows, base.device)
+        batch, cache = whole_texts(base, [row.ids for row in rows])
         at = [span.start + index - 1 for row, span in zip(rows, batch.spans, strict=True) for index in range(row.start, row.stop)]
         num_rows = len(at)
         at += [0] * (-num_rows % _ROWS_MULTIPLE)
         targets_K = self.place_V[torch.tensor([token for row in rows for token in row.ids[row.start : row.stop]], device=base.device)]
         logits: list[Tensor] = []
         with torch.no_grad():
-            cache = base.new_cache(num_blocks=num_blocks, block_size=_BLOCK_SIZE)
             x, done = base.embed(batch.token_ids_N), 0
         for adapter in self.exits:
             with torch.no_grad():
@@ -111,29 +109,3 @@ def exit_shares(model: ExitModel, rows: Sequence[TextRow], rows_per_pass: int = 
         for index, logits_KS in enumerate(logits):
             right[index] += int((logits_KS.argmax(dim=-1) == targets_K).sum())
     return [count / num for count in right]
-
-
-def _texts(rows: Sequence[TextRow], device: torch.device) -> tuple[ForwardBatch, int]:
-    """All texts from their beginnings in one flat list, each in blocks of its own. -> the batch and how many blocks it takes."""
-    spans: list[PromptSpan] = []
-    positions: list[int] = []
-    slots: list[int] = []
-    start = block = 0
-    for row in rows:
-        length = len(row.ids)
-        num_blocks = -(-length // _BLOCK_SIZE)
-        spans.append(PromptSpan(start, length, length, torch.arange(block, block + num_blocks, device=device)))
-        positions += range(length)
-        slots += range(block * _BLOCK_SIZE, block * _BLOCK_SIZE + length)
-        start, block = start + length, block + num_blocks
-    ids = [token for row in rows for token in row.ids]
-    batch = ForwardBatch(
-        token_ids_N=torch.tensor(ids, device=device),
-        positions_N=torch.tensor(positions, device=device),
-        slots_N=torch.tensor(slots, device=device),
-        num_decodes=0,
-        decode_blocks_BM=None,
-        decode_lengths_B=None,
-        spans=tuple(spans),
-    )
-    return batch, block

@@ -71,15 +71,16 @@ class DraftLengths:
             return 0
 
         def speed(count: int) -> float:
-            return (sum(_expected_tokens(rate, count) for rate in rates) + num_others) / self.costs.round(len(rates), count, num_others)
+            return (sum(expected_tokens(rate, count) for rate in rates) + num_others) / self.costs.round(len(rates), count, num_others)
 
         return max(range(self.most + 1), key=speed)
 
 
 def expected_speed_up(costs: RoundCosts, rate: float, num_drafts: int) -> float:
     """Of one sequence alone, against a step without drafts."""
-    return costs.round(1, 0) * _expected_tokens(rate, num_drafts) / costs.round(1, num_drafts)
+    return costs.round(1, 0) * expected_tokens(rate, num_drafts) / costs.round(1, num_drafts)
 
 
-def _expected_tokens(rate: float, num_drafts: int) -> float:
+def expected_tokens(rate: float, num_drafts: int) -> float:
+    """Of a round, when each draft is right with this probability while all before it were: 1 + a + a^2 + ... + a^K."""
     return sum(rate**power for power in range(num_drafts + 1))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gpu_backend.decoding.early_exit.draft_length import expected_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
@@ -45,8 +47,3 @@ class CostModel:
         costs = {count: self.lossless(acceptance, count, exit_layer, draft_head) for count in range(1, most_drafts + 1)}
         best = min(costs, key=lambda count: costs[count])
         return (self.full / costs[best], best) if costs[best] < self.full else (1.0, 0)
-
-
-def expected_tokens(acceptance: float, num_drafts: int) -> float:
-    """Tokens per round when each draft is accepted with this probability while all before it were: 1 + a + a^2 + ... + a^K."""
-    return sum(acceptance**k for k in range(num_drafts + 1))

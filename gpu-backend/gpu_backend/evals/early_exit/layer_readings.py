@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gpu_backend.data.judge_rows import TextRow
 from gpu_backend.decoding.early_exit.gates import GATES, cosine, gate_scores
-from gpu_backend.decoding.reference import whole_text
+from gpu_backend.decoding.reference import whole_texts
 from gpu_backend.evals.early_exit.exit_layers import Bools, Floats, Ints
 from gpu_backend.models.causal_lm.model import CausalLM, DecoderLayer
 
@@ -78,7 +78,7 @@ def read_layers(
 
 def _read_text(model: CausalLM, text: TextRow, first_layer: int, with_attention: bool) -> dict[str, Tensor]:
     """(L, K) of each reading."""
-    batch, cache = whole_text(model, list(text.ids))
+    batch, cache = whole_texts(model, [text.ids])
     rows = slice(text.start - 1, text.stop - 1)
     num_layers, num_rows = len(model.blocks), text.stop - text.start
     found = {name: torch.full((num_layers, num_rows), -1.0) for name in GATES}

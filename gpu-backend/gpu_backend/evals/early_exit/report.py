@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from gpu_backend.evals.early_exit.layer_tables import KINDS, LayerRow, OracleRow
 from gpu_backend.evals.early_exit.operating_points import GateRow, PointRow
+from gpu_backend.evals.tables import markdown_table
 
 _POINT_HEADER = ("risk", "gate and layer", "threshold", "leave early", "disagreement, held out", "positions", "speed-up")
 
@@ -40,7 +41,7 @@ class ExitReport:
 
     def to_markdown(self) -> str:
         settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
-        points = _table(_POINT_HEADER, map(_point_row, self.points))
+        points = markdown_table(_POINT_HEADER, map(_point_row, self.points))
         return "\n\n".join([f"Settings: {settings}.", *(part for source in self.sources for part in _parts(source)), "### Operating points", points]) + "\n"
 
     def draw(self, path: Path) -> None:
@@ -69,9 +70,9 @@ class ExitReport:
 def _parts(source: SourceTables) -> list[str]:
     return [
         f"### {source.source}: {source.num_texts} texts, {source.num_positions:,} positions",
-        _table(("layer", "agreement", "after attention", *KINDS, "mean max p", "lossless speed-up (drafts)"), map(_layer_row, source.layers)),
-        _table(("rule", "mean layer", *KINDS, "agreement"), map(_oracle_row, source.oracles)),
-        _table(("gate at every layer", "disagreement allowed", "threshold", "mean layer", "disagreement", "speed-up"), map(_gate_row, source.gates)),
+        markdown_table(("layer", "agreement", "after attention", *KINDS, "mean max p", "lossless speed-up (drafts)"), map(_layer_row, source.layers)),
+        markdown_table(("rule", "mean layer", *KINDS, "agreement"), map(_oracle_row, source.oracles)),
+        markdown_table(("gate at every layer", "disagreement allowed", "threshold", "mean layer", "disagreement", "speed-up"), map(_gate_row, source.gates)),
     ]
 
 
@@ -100,8 +101,3 @@ def _point_row(row: PointRow) -> tuple[str, ...]:
         f"{row.level:.1%}", f"{row.gate}, {row.layer}", f"{row.threshold:.4f}", f"{row.exit_share:.1%}", f"{row.disagreement:.2%} [{low:.2%}, {high:.2%}]",
         f"{row.num_positions:,}", f"{row.speed_up:.2f}",
     )  # fmt: skip
-
-
-def _table(header: Sequence[str], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gpu_backend.decoding.early_exit.draft_length import expected_tokens
 from gpu_backend.evals.early_exit.analyse import cost_models
-from gpu_backend.evals.early_exit.cost import CostModel, expected_tokens
+from gpu_backend.evals.early_exit.cost import CostModel
 from gpu_backend.models.causal_lm.config import parse_config
 from support import TINY
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gpu_backend.data.judge_rows import TextRow
-from gpu_backend.decoding.reference import full_logits, whole_text
+from gpu_backend.decoding.reference import full_logits, whole_texts
 from gpu_backend.evals.early_exit.layer_readings import read_layers
 from gpu_backend.models.causal_lm.model import DecoderLayer
 from support import tiny_model
@@ -27,7 +27,7 @@ def test_the_last_layer_is_the_whole_model() -> None:
 
 def test_both_halves_make_up_a_layer() -> None:
     model = tiny_model()
-    batch, cache = whole_text(model, [3, 1, 4, 1, 5])
+    batch, cache = whole_texts(model, [[3, 1, 4, 1, 5]])
     x = model.embed(batch.token_ids_N)
     block = model.blocks[0]
     assert isinstance(block, DecoderLayer)
