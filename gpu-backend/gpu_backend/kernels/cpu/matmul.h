@@ -16,6 +16,9 @@ enum { Q4_1_BYTES = 320, Q8_0_BYTES = 544, BFLOAT16_BYTES = 1024 };
 // How many rows share what is read and unpacked of a strip; more would not fit the registers.
 enum { TILE_ROWS = 8 };
 
+// How many records ahead memory is asked for what will be multiplied: the processor's own guess comes too late where several rows are worked on at once.
+enum { RECORDS_AHEAD = 12 };
+
 typedef struct {
     const uint8_t *records;
     const float *bias;
@@ -62,23 +65,27 @@ INLINE void strip_tile(const long kind, const uint8_t *record, long num_blocks, 
     const long size = num_blocks * BLOCK;
     for (long r = 0; r < rows; r++) totals[r] = _mm512_setzero_ps();
     for (long block = 0; block < num_blocks; block++, record += record_bytes(kind)) {
-        __m512 products[TILE_ROWS][2];
+        __m512 even[TILE_ROWS], odd[TILE_ROWS];
         __m512i four = _mm512_setzero_si512();
+        for (long line = 0; line < record_bytes(kind); line += 64) __builtin_prefetch(record + RECORDS_AHEAD * record_bytes(kind) + line);
 #pragma clang loop unroll(full)
-        for (long r = 0; r < rows; r++) products[r][0] = products[r][1] = _mm512_setzero_ps();
+        for (long r = 0; r < rows; r++) even[r] = odd[r] = _mm512_setzero_ps();
 #pragma clang loop unroll(full)
-        for (int pair = 0; pair < BLOCK / 2; pair++) {
-            const __m512i weights = unpack_pair(kind, record, pair, &four, table);
+        for (int pair = 0; pair < BLOCK / 2; pair += 2) {
+            const bf16 *from = x + block * BLOCK + pair * 2;
+            __m512i weights = unpack_pair(kind, record, pair, &four, table);
 #pragma clang loop unroll(full)
-            for (long r = 0; r < rows; r++)
-                products[r][pair & 1] = dot_pairs(products[r][pair & 1], weights, broadcast_pair(x + r * size + block * BLOCK + pair * 2));
+            for (long r = 0; r < rows; r++) even[r] = dot_pairs(even[r], weights, broadcast_pair(from + r * size));
+            weights = unpack_pair(kind, record, pair + 1, &four, table);
+#pragma clang loop unroll(full)
+            for (long r = 0; r < rows; r++) odd[r] = dot_pairs(odd[r], weights, broadcast_pair(from + r * size + 2));
         }
         const __m256i *tail = (const __m256i *)(record + (kind == Q4_1 ? 256 : 512));
         const __m512 scales = kind == BFLOAT16 ? _mm512_setzero_ps() : _mm512_cvtph_ps(_mm256_loadu_si256(tail));
         const __m512 minima = kind == Q4_1 ? _mm512_cvtph_ps(_mm256_loadu_si256(tail + 1)) : _mm512_setzero_ps();
 #pragma clang loop unroll(full)
         for (long r = 0; r < rows; r++) {
-            const __m512 product = _mm512_add_ps(products[r][0], products[r][1]);
+            const __m512 product = _mm512_add_ps(even[r], odd[r]);
             if (kind == Q4_1) totals[r] = _mm512_fmadd_ps(minima, _mm512_set1_ps(sums[r * num_blocks + block]), totals[r]);
             totals[r] = kind == BFLOAT16 ? _mm512_add_ps(totals[r], product) : _mm512_fmadd_ps(scales, product, totals[r]);
         }
