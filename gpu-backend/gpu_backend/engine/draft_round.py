@@ -21,29 +21,41 @@ from gpu_backend.models.interface import Decoder
 
 
 class DraftRound:
-    """One model with its drafter; it keeps nothing between rounds."""
+    """One model with its drafter. Between rounds it keeps the last layer's output where a sequence was last computed, which the first draft is made from."""
 
     def __init__(self, model: Decoder, cache: PagedKVCache, batches: Batches, drafter: Drafter) -> None:
         self._model = model
         self._cache = cache
         self._batches = batches
         self._drafter = drafter
+        self._deep: dict[str, dict[RunningSequence, tuple[int, Tensor]]] = {}
+
+    def note(self, stretch: Stretch, hidden_NH: Tensor) -> None:
+        """Keep what the last layer gave at the end of this stretch, for it is due and may be drafted for from now on."""
+        self._keep(stretch.sequence, stretch.positions.stop - 1, hidden_NH[stretch.stop - 1 : stretch.stop])
+
+    def forget(self, request_id: str) -> None:
+        self._deep.pop(request_id, None)
 
     def run(self, decodes: Sequence[RunningSequence], num_drafts: Mapping[RunningSequence, int]) -> list[DueRow]:
         """One row for each of `decodes`, with as many drafts as `num_drafts` says. Each sequence has blocks for its newest token and its drafts."""
         tokens = {sequence: [sequence.token_ids[-1]] for sequence in decodes}
         lower: dict[RunningSequence, list[Tensor]] = {sequence: [] for sequence in decodes}
         running = list(decodes)
+        deep: dict[RunningSequence, Tensor] = {}
         for step in range(max(num_drafts.values()) + 1):
             x_NH = self._run_lower(running, [tokens[sequence][step] for sequence in running], step)
             for sequence, x_H in zip(running, x_NH.unbind(), strict=True):
                 lower[sequence].append(x_H)
-            is_drafting = [num_drafts.get(sequence, 0) > step for sequence in running]
-            running = [sequence for sequence, drafts in zip(running, is_drafting, strict=True) if drafts]
+            running = [sequence for sequence in running if num_drafts.get(sequence, 0) > step]
             if not running:
                 break
-            for sequence, token in zip(running, self._drafter.draft(x_NH[torch.tensor(is_drafting, device=x_NH.device)]), strict=True):
+            if step == 0:
+                deep = {sequence: self._deep_before_newest(sequence, lower[sequence][0]) for sequence in running}
+            guesses, states_KH = self._drafter.draft(torch.stack([lower[it][step] for it in running]), torch.stack([deep[it] for it in running]))
+            for sequence, token, state_H in zip(running, guesses, states_KH.unbind(), strict=True):
                 tokens[sequence].append(token)
+                deep[sequence] = state_H
         return self._verify(tokens, lower)
 
     def _run_lower(self, sequences: list[RunningSequence], token_ids: list[int], step: int) -> Tensor:
@@ -65,8 +77,19 @@ class DraftRound:
         x_NH = torch.stack([x_H for sequence in ordered for x_H in lower[sequence]])
         x_NH = self._model.run_layers(x_NH, self._drafter.exit_layer, self._model.config.num_layers, self._cache, batch)
         logits_NV = self._model.compute_logits(x_NH)
+        for stretch in stretches:
+            self._keep(stretch.sequence, stretch.positions.start, x_NH[stretch.start : stretch.stop])
         rows: dict[RunningSequence, DueRow] = {}
         for stretch in stretches:
             first_V, *later = logits_NV[stretch.start : stretch.stop].unbind()
             rows[stretch.sequence] = DueRow(stretch.sequence, first_V, drafted=tuple(zip(tokens[stretch.sequence][1:], later, strict=True)))
         return [rows[sequence] for sequence in tokens]
+
+    def _keep(self, sequence: RunningSequence, first: int, rows_KH: Tensor) -> None:
+        """Rows of positions from `first` on. Which of them come before the newest token is known when the drafts among them have been judged."""
+        self._deep.setdefault(sequence.request.id, {})[sequence] = (first, rows_KH)
+
+    def _deep_before_newest(self, sequence: RunningSequence, like_H: Tensor) -> Tensor:
+        """(H,): the row that the newest token was chosen after; zeros where there was none."""
+        kept = self._deep.get(sequence.request.id, {}).get(sequence)
+        return torch.zeros_like(like_H) if kept is None else kept[1][len(sequence.token_ids) - 2 - kept[0]]

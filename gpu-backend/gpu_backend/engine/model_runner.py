@@ -43,6 +43,8 @@ class ModelRunner:
         """Free what was kept for a request, which has ended."""
         self._hidden_states.forget(request_id)
         self._encoded.pop(request_id, None)
+        if self._draft_round is not None:
+            self._draft_round.forget(request_id)
 
     @torch.inference_mode()
     def run(self, plan: Plan) -> list[DueRow]:
@@ -57,6 +59,9 @@ class ModelRunner:
             return []
         hidden_NH, states = self._hidden_states.run(self.model, self._batch_of(stretches, len(plan.decodes)), self._cache, stretches)
         due = [stretch for stretch in stretches if stretch.is_last]
+        if self._draft_round is not None:
+            for stretch in due:
+                self._draft_round.note(stretch, hidden_NH)
         logits = self._logits(hidden_NH, [stretch for stretch in due if not isinstance(stretch.sequence.request.task, HiddenStates)])
         return [DueRow(stretch.sequence, logits.get(stretch.sequence), states.get(stretch.sequence)) for stretch in due]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from gpu_backend.models.causal_lm.texts import load_texts
 from gpu_backend.models.revision import revision_of
 from gpu_backend.recipes.judge_row import RecipeError, needed, print_step
 from gpu_backend.train.exit_model import ExitModel, exit_loss, exit_shares, shortlist_of
+from gpu_backend.train.exit_states import answer_states
 from gpu_backend.train.loop import Run, Training, train
 from gpu_backend.train.own_answers import own_answers, prompts_of, read_questions
 
@@ -35,10 +37,12 @@ DATA = "DIR, the folder of data sets (docs/training.md says what lies where)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitRecipe:
-    """`exit_layers` are tried side by side. Answers are the base's own, greedy, of at most `max_tokens`."""
+    """`exit_layers`, which ascend, are tried side by side. Answers are the base's own, greedy, of at most `max_tokens`; adapters learn to guess `num_ahead`
+    tokens in a row."""
 
     base: str = BASE
     exit_layers: tuple[int, ...]
+    num_ahead: int
     width: int
     shortlist_size: int
     num_answers: int
@@ -50,6 +54,7 @@ class ExitRecipe:
 RECIPES: dict[str, ExitRecipe] = {
     "early_exit_debug": ExitRecipe(
         exit_layers=(6, 12),
+        num_ahead=2,
         width=64,
         shortlist_size=512,
         num_answers=32,
@@ -58,22 +63,25 @@ RECIPES: dict[str, ExitRecipe] = {
         training=Training(learning_rate=1e-3, rows_per_step=16, rows_per_microbatch=16, num_epochs=2),
     ),
     "early_exit_embedded": ExitRecipe(
-        exit_layers=(6, 8, 10, 12),
+        exit_layers=(2,),
+        num_ahead=3,
         width=1152,
-        shortlist_size=8192,
+        shortlist_size=4096,
         num_answers=7000,
         num_held_out=200,
         max_tokens=128,
-        training=Training(learning_rate=1e-3, rows_per_step=32, rows_per_microbatch=16, num_epochs=3),
+        training=Training(learning_rate=2e-3, rows_per_step=32, rows_per_microbatch=16, num_epochs=4),
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """`speed_up` against plain decoding at batch 1, by costs measured on this machine and the held-out acceptance."""
+    """`speed_up` against plain decoding at batch 1, by costs measured on this machine and the acceptance, which is the mean of the held-out shares of right
+    guesses: first ones, second ones, and so on."""
 
     exit_layer: int
+    shares: list[float]
     acceptance: float
     num_drafts: int
     speed_up: float
@@ -92,14 +100,15 @@ def run_exit_adapter(name: str, options: argparse.Namespace) -> None:
     _, _, end_ids = load_texts(spec.folder(options.models_dir))
     shortlist_S = shortlist_of(learned, recipe.shortlist_size, end_ids)
     revision = revision_of(spec, spec.folder(options.models_dir))
-    model = ExitModel.fresh(base, recipe.exit_layers, shortlist_S, width=recipe.width, base_revision=revision, seed=seed)
+    model = ExitModel.fresh(base, recipe.exit_layers, shortlist_S, width=recipe.width, num_ahead=recipe.num_ahead, base_revision=revision, seed=seed)
+    states = answer_states(base, learned, recipe.exit_layers, _telling("states"))
     training = replace(recipe.training, seed=seed)
-    train(model, Run(rows=learned, loss_of=exit_loss, training=training, folder=options.out / "training", report=print_step), Accelerator())
-    shares = exit_shares(model, held_out)
-    candidates = [_judge(base, adapter, share) for adapter, share in zip(model.exits, shares, strict=True)]
+    train(model, Run(rows=states, loss_of=exit_loss, training=training, folder=options.out / "training", report=print_step), Accelerator())
+    all_shares = exit_shares(model, answer_states(base, held_out, recipe.exit_layers))
+    candidates = [_judge(base, adapter, shares) for adapter, shares in zip(model.exits, all_shares, strict=True)]
     best = max(range(len(candidates)), key=lambda index: candidates[index].speed_up)
     chosen = model.exits[best]
-    chosen.config = replace(chosen.config, acceptance=round(shares[best], 4))
+    chosen.config = replace(chosen.config, acceptance=candidates[best].acceptance)
     chosen.save(options.out / "exit_adapter")
     summary = {
         "recipe": name,
@@ -114,10 +123,12 @@ def run_exit_adapter(name: str, options: argparse.Namespace) -> None:
     print(json.dumps(summary, indent=2))
 
 
-def _judge(base: CausalLM, adapter: ExitAdapter, share: float) -> Candidate:
-    lengths = DraftLengths(measure_round_costs(base, AdapterDrafter(base, adapter)), prior=share)
-    num_drafts = lengths.choose([share])
-    return Candidate(adapter.config.exit_layer, round(share, 4), num_drafts, round(expected_speed_up(lengths.costs, share, num_drafts), 3))
+def _judge(base: CausalLM, adapter: ExitAdapter, shares: list[float]) -> Candidate:
+    acceptance = sum(shares) / len(shares)
+    lengths = DraftLengths(measure_round_costs(base, AdapterDrafter(base, adapter)), prior=acceptance)
+    num_drafts = lengths.choose([acceptance])
+    speed_up = round(expected_speed_up(lengths.costs, acceptance, num_drafts), 3)
+    return Candidate(adapter.config.exit_layer, [round(share, 4) for share in shares], round(acceptance, 4), num_drafts, speed_up)
 
 
 def _answers(recipe: ExitRecipe, spec: ModelSpec, options: argparse.Namespace, part: Part, num: int, data: Path) -> list[TextRow]:
@@ -130,7 +141,7 @@ def _answers(recipe: ExitRecipe, spec: ModelSpec, options: argparse.Namespace, p
             raise RecipeError(f"{spec.id} has no chat template or no end token, so it answers no questions")
         prompts = prompts_of(template, read_questions(data, part, num, options.seed))
         engine = open_engine(folder, options.models_dir)
-        rows = own_answers(engine, prompts, max_tokens=recipe.max_tokens, end_id=end_ids[0], progress=_tell)
+        rows = own_answers(engine, prompts, max_tokens=recipe.max_tokens, end_id=end_ids[0], progress=_telling("answers"))
         path.parent.mkdir(parents=True, exist_ok=True)
         lengths = torch.tensor([[row.start, row.stop] for row in rows])
         save_file({"ids": torch.tensor([token for row in rows for token in row.ids], dtype=torch.int32), "start_stop": lengths}, path)
@@ -142,6 +153,9 @@ def _answers(recipe: ExitRecipe, spec: ModelSpec, options: argparse.Namespace, p
     return rows
 
 
-def _tell(num_done: int, num: int) -> None:
-    if num_done % 100 == 0 or num_done == num:
-        print(f"answers: {num_done} of {num}", flush=True)
+def _telling(what: str) -> Callable[[int, int], None]:
+    def tell(num_done: int, num: int) -> None:
+        if num_done % 100 == 0 or num_done == num:
+            print(f"{what}: {num_done} of {num}", flush=True)
+
+    return tell

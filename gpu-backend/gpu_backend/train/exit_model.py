@@ -1,22 +1,23 @@
-"""A frozen served model below some exits, with a trainable adapter at each: all of them learn from one pass through the lower layers.
+"""Exit adapters in training: all of them learn side by side what the base says next, a few guesses ahead of what full depth has seen.
 
-Shapes: N rows of a batch of texts, K of them that predict a token to be learned, S tokens in the shortlist.
+Shapes: K positions of some answers, H hidden size, S tokens in the shortlist.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gpu_backend.data.judge_rows import TextRow
-from gpu_backend.decoding.reference import whole_texts
 from gpu_backend.losses import LossOutput
-from gpu_backend.losses.language_modeling import language_modeling_loss
 from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter, ExitAdapterConfig
 from gpu_backend.models.causal_lm.model import CausalLM
+from gpu_backend.train.exit_states import AnswerStates
 
 # On a CPU a product of a new shape takes long to prepare, so rows are filled up to a multiple of this.
 _ROWS_MULTIPLE = 256
@@ -29,23 +30,42 @@ def shortlist_of(rows: Iterable[TextRow], size: int, always: Sequence[int] = ())
     return torch.tensor(ordered[:size])
 
 
+@dataclass(frozen=True, slots=True)
+class Guesses:
+    """Of one adapter, after so many guesses before them that full depth has not seen: its logits and the base's own, and the base's next token as a place in
+    the shortlist, -1 where it is not in it."""
+
+    logits_KS: Tensor
+    base_logits_KS: Tensor
+    places_K: Tensor
+
+    @property
+    def is_right_K(self) -> Tensor:
+        return self.logits_KS.argmax(dim=-1) == self.places_K
+
+
 class ExitModel(nn.Module):
-    """`base` is not a part of the module: nothing of it is trained, saved or moved. It may be computed by the C operators, as it is when it serves."""
+    """Nothing of the base is a part of the module: it needs the base's final norm, and its head's rows (S, H) for the shortlist."""
 
     head_SH: Tensor
     place_V: Tensor
+    final_norm_H: Tensor
 
-    def __init__(self, base: CausalLM, adapters: Sequence[ExitAdapter], head_SH: Tensor) -> None:
+    def __init__(self, base: CausalLM, adapters: Sequence[ExitAdapter], num_ahead: int) -> None:
         super().__init__()
-        self._base = [base]
         self.adapters = nn.ModuleList(adapters)
-        self.register_buffer("head_SH", head_SH, persistent=False)
+        self._num_ahead = num_ahead
+        self._eps = base.config.rms_norm_eps
+        shortlist_S = adapters[0].shortlist_S
         place_V = torch.full((base.config.vocab_size,), -1)
-        place_V[adapters[0].shortlist_S] = torch.arange(len(head_SH))
+        place_V[shortlist_S] = torch.arange(len(shortlist_S))
+        self.register_buffer("head_SH", base.head_rows(shortlist_S.to(base.device)), persistent=False)
+        self.register_buffer("final_norm_H", base.final_norm.weight.detach().float(), persistent=False)
         self.register_buffer("place_V", place_V, persistent=False)
 
     @classmethod
-    def fresh(cls, base: CausalLM, exit_layers: Sequence[int], shortlist_S: Tensor, *, width: int, base_revision: str, seed: int) -> ExitModel:
+    def fresh(cls, base: CausalLM, exit_layers: Sequence[int], shortlist_S: Tensor, *, width: int, num_ahead: int, base_revision: str, seed: int) -> ExitModel:
+        """Adapters at layers that ascend. `num_ahead` guesses in a row are learned at each position."""
         config = base.config
         adapters = [
             ExitAdapter.fresh(
@@ -61,51 +81,78 @@ class ExitModel(nn.Module):
                 base.final_norm.weight.float(),
                 seed=seed,
             )
-            for layer in sorted(exit_layers)
+            for layer in exit_layers
         ]
-        return cls(base, adapters, base.head_rows(shortlist_S))
+        return cls(base, adapters, num_ahead)
 
     @property
     def exits(self) -> list[ExitAdapter]:
-        """The adapters, lowest layer first."""
         return [adapter for adapter in self.adapters if isinstance(adapter, ExitAdapter)]
 
-    def forward(self, rows: Sequence[TextRow]) -> tuple[list[Tensor], Tensor]:
-        """-> logits (K, S) of each adapter, and the place in the shortlist of what comes next, (K,): -1 where it is not in it."""
-        base = self._base[0]
-        batch, cache = whole_texts(base, [row.ids for row in rows])
-        at = [span.start + index - 1 for row, span in zip(rows, batch.spans, strict=True) for index in range(row.start, row.stop)]
-        num_rows = len(at)
-        at += [0] * (-num_rows % _ROWS_MULTIPLE)
-        targets_K = self.place_V[torch.tensor([token for row in rows for token in row.ids[row.start : row.stop]], device=base.device)]
-        logits: list[Tensor] = []
+    def forward(self, answers: Sequence[AnswerStates]) -> list[list[Guesses]]:
+        """For each adapter its guesses with 0, 1, … guesses before them. Those after a guess begin one position later in each answer."""
+        offsets_K = torch.cat([torch.arange(answer.length) for answer in answers]).to(self.head_SH.device)
+        wanted_KH = torch.cat([answer.deep_QH[1:] for answer in answers]).float()
+        places_K = self.place_V[torch.cat([answer.next_P for answer in answers])]
         with torch.no_grad():
-            x, done = base.embed(batch.token_ids_N), 0
-        for adapter in self.exits:
-            with torch.no_grad():
-                x, done = base.run_layers(x, done, adapter.config.exit_layer, cache, batch), adapter.config.exit_layer
-            with torch.autocast(base.device.type, torch.bfloat16):
-                logits.append((adapter(x[at]) @ self.head_SH.T)[:num_rows].float())
-        return logits, targets_K
+            base_logits_KS = self._logits(functional.rms_norm(wanted_KH, wanted_KH.shape[1:], self.final_norm_H, self._eps))
+        guesses: list[list[Guesses]] = []
+        for index, adapter in enumerate(self.exits):
+            x_KH = torch.cat([answer.exits_EPH[index] for answer in answers])
+            deep_KH = torch.cat([answer.deep_QH[:-1] for answer in answers])
+            guesses.append([])
+            for ahead in range(self._num_ahead):
+                z_KH = _on_full_shapes(adapter, x_KH, deep_KH)
+                kept_K = offsets_K >= ahead
+                guesses[-1].append(Guesses(self._logits(adapter.read(z_KH))[kept_K], base_logits_KS[kept_K], places_K[kept_K]))
+                # Rows of an answer lie behind each other. What its first row is given here belongs to another answer, and is left out from now on.
+                deep_KH = z_KH.roll(1, dims=0)
+        return guesses
+
+    def _logits(self, normed_KH: Tensor) -> Tensor:
+        return _padded_product(normed_KH, self.head_SH)
 
 
-def exit_loss(model: nn.Module, rows: Sequence[TextRow]) -> LossOutput:
-    """The mean over adapters of the cross entropy of next tokens that the shortlist has; metrics are shares of all next tokens, so of those it lacks, too."""
-    logits, targets_K = model(rows)
-    has_K = targets_K >= 0
-    losses = [language_modeling_loss(logits_KS[has_K], targets_K[has_K]).loss for logits_KS in logits]
-    right = {f"right_{index}": (logits_KS.argmax(dim=-1) == targets_K).float().mean().item() for index, logits_KS in enumerate(logits)}
-    return LossOutput(torch.stack(losses).mean(), {**right, "in_shortlist": has_K.float().mean().item()})
+def exit_loss(model: nn.Module, answers: Sequence[AnswerStates]) -> LossOutput:
+    """Distillation (Hinton et al. 2015, arXiv 1503.02531) at temperature 1: the cross entropy of the base's distribution over the shortlist against the
+    adapter's, the mean over positions, then over guesses ahead and adapters. Metrics: shares of guesses that are the base's next token, 1st, 2nd, …"""
+    losses: list[Tensor] = []
+    metrics: dict[str, float] = {}
+    for index, ahead in enumerate(model(answers)):
+        for number, guesses in enumerate(ahead):
+            shares_KS = guesses.base_logits_KS.softmax(dim=-1)
+            losses.append(-(shares_KS * guesses.logits_KS.log_softmax(dim=-1)).sum(dim=-1).mean())
+            metrics[f"right_{index}_{number + 1}"] = guesses.is_right_K.float().mean().item()
+    return LossOutput(torch.stack(losses).mean(), metrics)
 
 
 @torch.no_grad()
-def exit_shares(model: ExitModel, rows: Sequence[TextRow], rows_per_pass: int = 16) -> list[float]:
-    """Of each adapter: the share of next tokens that it guesses, over all tokens of the rows."""
-    right = [0] * len(model.exits)
-    num = 0
-    for first in range(0, len(rows), rows_per_pass):
-        logits, targets_K = model(rows[first : first + rows_per_pass])
-        num += len(targets_K)
-        for index, logits_KS in enumerate(logits):
-            right[index] += int((logits_KS.argmax(dim=-1) == targets_K).sum())
-    return [count / num for count in right]
+def exit_shares(model: ExitModel, answers: Sequence[AnswerStates], answers_per_pass: int = 16) -> list[list[float]]:
+    """Of each adapter: the shares of its 1st, 2nd, … guesses in a row that are the base's next token, if those before them were."""
+    right: list[list[int]] = []
+    num: list[int] = []
+    for first in range(0, len(answers), answers_per_pass):
+        passed = model(answers[first : first + answers_per_pass])
+        right = right or [[0] * len(ahead) for ahead in passed]
+        num = num or [0] * len(passed[0])
+        for counts, ahead in zip(right, passed, strict=True):
+            for number, guesses in enumerate(ahead):
+                counts[number] += int(guesses.is_right_K.sum())
+        for number, guesses in enumerate(passed[0]):
+            num[number] += len(guesses.places_K)
+    return [[count / total for count, total in zip(counts, num, strict=True)] for counts in right]
+
+
+def _on_full_shapes(adapter: ExitAdapter, x_KH: Tensor, deep_KH: Tensor) -> Tensor:
+    rows = len(x_KH)
+    filled = (0, 0, 0, -rows % _ROWS_MULTIPLE)
+    with torch.autocast(x_KH.device.type, torch.bfloat16):
+        z_KH: Tensor = adapter(functional.pad(x_KH, filled), functional.pad(deep_KH, filled))
+    return z_KH[:rows]
+
+
+def _padded_product(x_KH: Tensor, weight_SH: Tensor) -> Tensor:
+    """In bfloat16, -> float32."""
+    rows = len(x_KH)
+    with torch.autocast(x_KH.device.type, torch.bfloat16):
+        return (functional.pad(x_KH, (0, 0, 0, -rows % _ROWS_MULTIPLE)) @ weight_SH.T)[:rows].float()

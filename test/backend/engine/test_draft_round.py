@@ -70,11 +70,14 @@ class SumDrafter:
 
     def __init__(self) -> None:
         self.drafts: list[int] = []
+        self.known: list[tuple[int, tuple[int, ...]]] = []
 
-    def draft(self, x_KH: Tensor) -> list[int]:
+    def draft(self, x_KH: Tensor, deep_KH: Tensor) -> tuple[list[int], Tensor]:
+        """What was known is what full depth said of the position before; after a draft it is this very state, one further."""
         tokens = [int(total + 1 + (num % 3 == 0)) % VOCAB for _, total, num in x_KH.tolist()]
         self.drafts += tokens
-        return tokens
+        self.known += [(int(num), tuple(map(int, deep_H))) for (_, _, num), deep_H in zip(x_KH.tolist(), deep_KH.tolist(), strict=True)]
+        return tokens, deep_KH + 100
 
 
 def test_one_round_of_the_worked_trace() -> None:
@@ -108,3 +111,6 @@ def test_the_worked_trace() -> None:
     # By length of what stands before: 2 right, 3 wrong, whatever follows; 4 and 5 right, 6 wrong; 7 and 8 right, 9 wrong; the last token needs no draft.
     assert rounds == [1, 2, 3, 3, 1]
     assert drafter.drafts == [4, 2, 3, 2, 4, 2, 2, 4, 2]
+    # (token, sum, number) of the last position that full depth had seen, as each round's first draft found them; 100 more for each draft since.
+    first = [(2, (1, 1, 1)), (4, (4, 7, 3)), (7, (4, 14, 6))]
+    assert drafter.known == [(num + step, tuple(part + 100 * step for part in seen)) for num, seen in first for step in range(3)]

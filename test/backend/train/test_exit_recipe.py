@@ -58,6 +58,7 @@ def test_the_recipe_writes_an_adapter_that_the_server_takes(data: Path, tmp_path
         early_exit.RECIPES["early_exit_debug"],
         base="tiny",
         exit_layers=(1,),
+        num_ahead=2,
         width=32,
         shortlist_size=40,
         num_answers=24,

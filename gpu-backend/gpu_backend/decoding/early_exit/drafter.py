@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from gpu_backend.kernels.native import PackedMatrix
@@ -23,8 +24,9 @@ class Drafter(Protocol):
 
     exit_layer: int
 
-    def draft(self, x_KH: Tensor) -> list[int]:
-        """One token for each row of the residual stream after `exit_layer` layers."""
+    def draft(self, x_KH: Tensor, deep_KH: Tensor) -> tuple[list[int], Tensor]:
+        """One token for each row of the residual stream after `exit_layer` layers. `deep_KH` is the stream after all layers one position before, or what this
+        method gave beside the guess before, where full depth has not been yet; where nothing is known, it is zero."""
 
 
 class HeadDrafter:
@@ -36,9 +38,8 @@ class HeadDrafter:
         self.exit_layer = exit_layer
         self._model = model
 
-    def draft(self, x_KH: Tensor) -> list[int]:
-        tokens: list[int] = self._model.compute_logits(x_KH).argmax(dim=-1).tolist()
-        return tokens
+    def draft(self, x_KH: Tensor, deep_KH: Tensor) -> tuple[list[int], Tensor]:
+        return self._model.compute_logits(x_KH).argmax(dim=-1).tolist(), deep_KH
 
 
 class AdapterDrafter:
@@ -56,13 +57,16 @@ class AdapterDrafter:
             return RMSNorm(weight.detach().to(model.device, model.dtype), config.rms_norm_eps, native)
 
         self.exit_layer = config.exit_layer
+        self._exit_norm, self._deep_norm = norm(adapter.exit_norm), norm(adapter.deep_norm)
+        self._mix = linear(adapter.mix.detach())
         self._norm = norm(adapter.norm)
         self._mlp = SwiGLU(linear(adapter.gate_up.detach()), linear(adapter.down.detach()), native)
         self._out_norm = norm(adapter.out_norm)
         self._head = linear(model.head_rows(adapter.shortlist_S.to(model.device)))
         self._shortlist_S = adapter.shortlist_S.to(model.device)
 
-    def draft(self, x_KH: Tensor) -> list[int]:
-        logits_KS = self._head(self._out_norm(x_KH + self._mlp(self._norm(x_KH))))
-        tokens: list[int] = self._shortlist_S[logits_KS.argmax(dim=-1)].tolist()
-        return tokens
+    def draft(self, x_KH: Tensor, deep_KH: Tensor) -> tuple[list[int], Tensor]:
+        u_KH = self._mix(torch.cat((self._exit_norm(x_KH), self._deep_norm(deep_KH)), dim=-1)).float()
+        z_KH = u_KH + self._mlp(self._norm(u_KH))
+        logits_KS = self._head(self._out_norm(z_KH))
+        return self._shortlist_S[logits_KS.argmax(dim=-1)].tolist(), z_KH

@@ -1,6 +1,8 @@
 """An exit adapter: a small trained block that turns an inner layer's output into guesses of the next token, over the model's most frequent tokens.
 
-The base stays as it is. Shapes: K rows, H hidden size, F width of the block, S tokens in the shortlist.
+Beside the inner layer's output it reads what the last layer said one position before (as EAGLE does, arXiv 2401.15077): full depth has been there. For a
+guess after a guess, which full depth has not reached yet, the block's own state stands in. The base stays as it is.
+Shapes: K rows, H hidden size, F width of the block, S tokens in the shortlist.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ WEIGHTS, CONFIG = "exit_adapter.safetensors", "exit_adapter.json"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitAdapterConfig:
     """`base` names the weights that the adapter was trained on: the revision of the base's row. `acceptance` is the share of its guesses that were right on
-    held-out answers of the base."""
+    held-out answers of the base, where all before them were."""
 
     base: str
     exit_layer: int
@@ -32,7 +34,8 @@ class ExitAdapterConfig:
 
 
 class ExitAdapter(nn.Module):
-    """`z = x + down(silu(gate(n)) * up(n))` with `n = norm(x)`; then a norm of its own, and the rows of the base's head that the shortlist names."""
+    """`u = mix [norm(x), norm(deep)]`, `z = u + down(silu(gate(n)) * up(n))` with `n = norm(u)`; then a norm of its own, and the rows of the base's head that
+    the shortlist names. `z` is the state that takes the place of `deep` for the next guess."""
 
     shortlist_S: Tensor
 
@@ -41,6 +44,9 @@ class ExitAdapter(nn.Module):
         if shortlist_S.shape != (config.shortlist_size,):
             raise ValueError(f"the shortlist has {tuple(shortlist_S.shape)} tokens, its configuration says {config.shortlist_size}")
         self.config = config
+        self.exit_norm = nn.Parameter(torch.ones(config.hidden_size))
+        self.deep_norm = nn.Parameter(torch.ones(config.hidden_size))
+        self.mix = nn.Parameter(torch.empty(config.hidden_size, 2 * config.hidden_size))
         self.norm = nn.Parameter(torch.ones(config.hidden_size))
         self.gate_up = nn.Parameter(torch.empty(2 * config.width, config.hidden_size))
         self.down = nn.Parameter(torch.zeros(config.hidden_size, config.width))
@@ -49,21 +55,28 @@ class ExitAdapter(nn.Module):
 
     @classmethod
     def fresh(cls, config: ExitAdapterConfig, shortlist_S: Tensor, final_norm_H: Tensor, *, seed: int) -> ExitAdapter:
-        """Before training it adds nothing and reads the layer as the model's own final norm and head would."""
+        """Before training it adds nothing, looks at the exit only, and reads it as the model's own final norm and head would."""
         adapter = cls(config, shortlist_S)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
+            adapter.mix.copy_(torch.eye(config.hidden_size, 2 * config.hidden_size))
             adapter.gate_up.copy_(torch.randn(adapter.gate_up.shape, generator=generator) * config.hidden_size**-0.5)
             adapter.out_norm.copy_(final_norm_H)
         return adapter
 
-    def forward(self, x_KH: Tensor) -> Tensor:
+    def forward(self, x_KH: Tensor, deep_KH: Tensor) -> Tensor:
+        """The state z (K, H) in float32, after the residual stream at the exit and what the last layer gave, or the state, one position before."""
+        both_K2H = torch.cat((self._normed(x_KH, self.exit_norm), self._normed(deep_KH, self.deep_norm)), dim=-1)
+        u_KH = (both_K2H @ self.mix.T).float()
+        gate_KF, up_KF = (self._normed(u_KH, self.norm) @ self.gate_up.T).chunk(2, dim=-1)
+        return u_KH + ((functional.silu(gate_KF) * up_KF) @ self.down.T).float()
+
+    def read(self, z_KH: Tensor) -> Tensor:
         """(K, H) in float32: what the head's rows are multiplied with."""
-        size = (self.config.hidden_size,)
-        normed_KH = functional.rms_norm(x_KH.float(), size, self.norm.float(), self.config.rms_norm_eps)
-        gate_KF, up_KF = (normed_KH @ self.gate_up.T).chunk(2, dim=-1)
-        z_KH = x_KH.float() + ((functional.silu(gate_KF) * up_KF) @ self.down.T).float()
-        return functional.rms_norm(z_KH, size, self.out_norm.float(), self.config.rms_norm_eps)
+        return self._normed(z_KH, self.out_norm)
+
+    def _normed(self, x_KH: Tensor, weight_H: Tensor) -> Tensor:
+        return functional.rms_norm(x_KH.float(), (self.config.hidden_size,), weight_H.float(), self.config.rms_norm_eps)
 
     def save(self, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -31,32 +31,45 @@ def trained(model: CausalLM, shortlist: list[int], seed: int = 0) -> ExitAdapter
     return adapter
 
 
+def streams(num_rows: int, hidden_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random rows at an exit, and of the last layer one position before."""
+    x_KH, deep_KH = torch.randn(2, num_rows, hidden_size, generator=torch.Generator().manual_seed(1)).unbind()
+    return x_KH, deep_KH
+
+
 def test_the_block_by_hand() -> None:
-    # x = (3, 4): norm by sqrt(12.5) -> (0.8485, 1.1314); gate 0.8485, up 1.1314; silu(0.8485) = 0.8485 * 0.7002 = 0.5942; times 1.1314 = 0.6722.
+    # x = (3, 4) and deep = (4, 3): norms by sqrt(12.5) -> (0.8485, 1.1314) and (1.1314, 0.8485). Mixed: u = (0.8485 + 0.8485, 1.1314 + 1.1314).
+    # n = u / 2 = (0.8485, 1.1314); gate 0.8485, up 1.1314; silu(0.8485) = 0.8485 * 0.7002 = 0.5942; times 1.1314 = 0.6722.
     adapter = ExitAdapter(ExitAdapterConfig(base="", exit_layer=1, hidden_size=2, width=1, shortlist_size=1, rms_norm_eps=0.0), torch.tensor([0]))
     with torch.no_grad():
+        adapter.mix.copy_(torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 0.0]]))
         adapter.gate_up.copy_(torch.eye(2))
         adapter.down.copy_(torch.tensor([[1.0], [0.0]]))
-    # z = (3.6722, 4), its root mean square 3.8396.
-    assert adapter(torch.tensor([[3.0, 4.0]]))[0].tolist() == pytest.approx([0.9564, 1.0418], abs=2e-4)
+    z_KH = adapter(torch.tensor([[3.0, 4.0]]), torch.tensor([[4.0, 3.0]]))
+    assert z_KH[0].tolist() == pytest.approx([2.3693, 2.2627], abs=2e-4)
+    # Its root mean square is 2.3167.
+    assert adapter.read(z_KH)[0].tolist() == pytest.approx([1.0227, 0.9767], abs=2e-4)
 
 
 def test_a_fresh_one_reads_the_layer_with_the_models_own_norm_and_head() -> None:
     model = tiny_model(num_hidden_layers=4)
     shortlist_S = torch.arange(model.config.vocab_size)
     adapter = ExitAdapter.fresh(config_of(model, len(shortlist_S)), shortlist_S, model.final_norm.weight, seed=0)
-    x_KH = torch.randn(50, model.config.hidden_size, generator=torch.Generator().manual_seed(1))
-    assert AdapterDrafter(model, adapter).draft(x_KH) == HeadDrafter(model, 1).draft(x_KH)
+    x_KH, deep_KH = streams(50, model.config.hidden_size)
+    assert AdapterDrafter(model, adapter).draft(x_KH, deep_KH)[0] == HeadDrafter(model, 1).draft(x_KH, deep_KH)[0]
 
 
 def test_guesses_are_the_best_of_the_shortlist() -> None:
     model = tiny_model(num_hidden_layers=4)
     adapter = trained(model, [40, 3, 77, 8])
-    x_KH = torch.randn(20, model.config.hidden_size, generator=torch.Generator().manual_seed(1))
-    logits_KS = adapter(x_KH) @ model.head_rows(adapter.shortlist_S).T
+    x_KH, deep_KH = streams(20, model.config.hidden_size)
+    z_KH = adapter(x_KH, deep_KH)
+    logits_KS = adapter.read(z_KH) @ model.head_rows(adapter.shortlist_S).T
     wanted = [[40, 3, 77, 8][index] for index in logits_KS.argmax(dim=-1).tolist()]
-    assert AdapterDrafter(model, adapter).draft(x_KH) == wanted
-    assert len(set(wanted)) > 1
+    guesses, states_KH = AdapterDrafter(model, adapter).draft(x_KH, deep_KH)
+    assert guesses == wanted and len(set(wanted)) > 1
+    assert torch.allclose(states_KH, z_KH, atol=1e-5)
+    assert AdapterDrafter(model, adapter).draft(x_KH, torch.zeros_like(deep_KH))[0] != wanted
 
 
 def test_with_the_c_operators_nearly_all_guesses_are_the_same(models_dir: Path) -> None:
@@ -65,10 +78,10 @@ def test_with_the_c_operators_nearly_all_guesses_are_the_same(models_dir: Path) 
     sizes = {"hidden_size": 64, "head_dim": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96, "num_hidden_layers": 4}
     plain, fast = tiny_model(**sizes), tiny_model(dtype=torch.bfloat16, native=load_native(models_dir / ".native"), **sizes)
     adapter = trained(plain, list(range(0, 97, 2)))
-    x_KH = torch.randn(200, 64, generator=torch.Generator().manual_seed(1))
-    pairs = zip(AdapterDrafter(plain, adapter).draft(x_KH), AdapterDrafter(fast, adapter).draft(x_KH), strict=True)
+    (slow, _), (quick, states_KH) = (AdapterDrafter(model, adapter).draft(*streams(200, 64)) for model in (plain, fast))
+    assert states_KH.dtype == torch.float32
     # Eight bits for weights, and a base in bfloat16: only close calls may differ.
-    assert sum(a == b for a, b in pairs) >= 185
+    assert sum(a == b for a, b in zip(slow, quick, strict=True)) >= 185
 
 
 def test_files_come_back(tmp_path: Path) -> None:
@@ -76,8 +89,7 @@ def test_files_come_back(tmp_path: Path) -> None:
     adapter.save(tmp_path, torch.float32)
     loaded = ExitAdapter.load(tmp_path)
     assert loaded.config == adapter.config and loaded.shortlist_S.tolist() == [5, 6, 7]
-    x_KH = torch.randn(4, 32)
-    assert torch.equal(loaded(x_KH), adapter(x_KH))
+    assert torch.equal(loaded(*streams(4, 32)), adapter(*streams(4, 32)))
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
