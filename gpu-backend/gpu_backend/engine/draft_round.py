@@ -37,11 +37,14 @@ class DraftRound:
     def forget(self, request_id: str) -> None:
         self._deep.pop(request_id, None)
 
-    def run(self, decodes: Sequence[RunningSequence], num_drafts: Mapping[RunningSequence, int]) -> list[DueRow]:
-        """One row for each of `decodes`, with as many drafts as `num_drafts` says. Each sequence has blocks for its newest token and its drafts."""
+    def run(self, decodes: Sequence[RunningSequence], num_drafts: Mapping[RunningSequence, int], least_chance: float = 0.0) -> list[DueRow]:
+        """One row for each of `decodes`, with as many drafts as `num_drafts` says, or fewer: where the chance that a draft and all before it are right is under
+        `least_chance`, it is dropped. Each sequence has blocks for its newest token and its drafts."""
         tokens = {sequence: [sequence.token_ids[-1]] for sequence in decodes}
         lower: dict[RunningSequence, list[Tensor]] = {sequence: [] for sequence in decodes}
         running = list(decodes)
+        num_guesses = dict.fromkeys(decodes, 0)
+        chances = dict.fromkeys(decodes, 1.0)
         deep: dict[RunningSequence, Tensor] = {}
         for step in range(max(num_drafts.values()) + 1):
             x_NH = self._run_lower(running, [tokens[sequence][step] for sequence in running], step)
@@ -52,11 +55,17 @@ class DraftRound:
                 break
             if step == 0:
                 deep = {sequence: self._deep_before_newest(sequence, lower[sequence][0]) for sequence in running}
-            guesses, states_KH = self._drafter.draft(torch.stack([lower[it][step] for it in running]), torch.stack([deep[it] for it in running]))
-            for sequence, token, state_H in zip(running, guesses, states_KH.unbind(), strict=True):
-                tokens[sequence].append(token)
-                deep[sequence] = state_H
-        return self._verify(tokens, lower)
+            guesses = self._drafter.draft(torch.stack([lower[it][step] for it in running]), torch.stack([deep[it] for it in running]))
+            for sequence, token, chance, state_H in zip(running, guesses.tokens, guesses.chances, guesses.states_KH.unbind(), strict=True):
+                num_guesses[sequence] += 1
+                chances[sequence] *= chance
+                if chances[sequence] >= least_chance:
+                    tokens[sequence].append(token)
+                    deep[sequence] = state_H
+            running = [sequence for sequence in running if len(tokens[sequence]) > step + 1]
+            if not running:
+                break
+        return self._verify(tokens, lower, num_guesses)
 
     def _run_lower(self, sequences: list[RunningSequence], token_ids: list[int], step: int) -> Tensor:
         """The residual stream at the exit of one token per sequence, `step` positions after its newest one."""
@@ -65,7 +74,9 @@ class DraftRound:
         batch = self._batches.of(stretches, len(stretches), token_ids)
         return self._model.run_layers(self._model.embed(batch.token_ids_N), 0, self._drafter.exit_layer, self._cache, batch)
 
-    def _verify(self, tokens: dict[RunningSequence, list[int]], lower: dict[RunningSequence, list[Tensor]]) -> list[DueRow]:
+    def _verify(
+        self, tokens: dict[RunningSequence, list[int]], lower: dict[RunningSequence, list[Tensor]], num_guesses: dict[RunningSequence, int]
+    ) -> list[DueRow]:
         """All rows through the upper layers; those without drafts come first, as decoding rows do."""
         ordered = sorted(tokens, key=lambda sequence: len(tokens[sequence]) > 1)
         stretches: list[Stretch] = []
@@ -82,7 +93,8 @@ class DraftRound:
         rows: dict[RunningSequence, DueRow] = {}
         for stretch in stretches:
             first_V, *later = logits_NV[stretch.start : stretch.stop].unbind()
-            rows[stretch.sequence] = DueRow(stretch.sequence, first_V, drafted=tuple(zip(tokens[stretch.sequence][1:], later, strict=True)))
+            drafted = tuple(zip(tokens[stretch.sequence][1:], later, strict=True))
+            rows[stretch.sequence] = DueRow(stretch.sequence, first_V, drafted=drafted, num_guesses=num_guesses[stretch.sequence])
         return [rows[sequence] for sequence in tokens]
 
     def _keep(self, sequence: RunningSequence, first: int, rows_KH: Tensor) -> None:

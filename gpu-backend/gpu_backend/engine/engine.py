@@ -227,7 +227,7 @@ class Engine:
             for token_id in reading.token_ids:
                 sequence.token_ids.append(token_id)
                 self._note_token(sequence)
-            self._note_drafts(sequence, plan.drafts.get(sequence, 0), len(reading.token_ids) - 1)
+            self._note_drafts(sequence, reading.num_guesses, len(reading.token_ids) - 1)
             events += [(request_id, event) for event in reading.events]
             if reading.error is not None:
                 subject = _subject_of(sequence.request)
@@ -244,12 +244,12 @@ class Engine:
             self._metrics.first_token.labels(self.name).observe(now - live.added_s)
             self._count_requests()
 
-    def _note_drafts(self, sequence: Sequence, num_drafted: int, num_accepted: int) -> None:
-        if num_drafted:
+    def _note_drafts(self, sequence: Sequence, num_guesses: int, num_accepted: int) -> None:
+        if num_guesses:
             num_accepted = max(0, num_accepted)
-            self._scheduler.accept(sequence, num_drafted, num_accepted)
+            self._scheduler.accept(sequence, num_guesses, num_accepted)
             self._live[sequence.request.id].num_accepted_drafts += num_accepted
-            self._metrics.drafted_tokens.labels(self.name).inc(num_drafted)
+            self._metrics.drafted_tokens.labels(self.name).inc(num_guesses)
             self._metrics.accepted_drafts.labels(self.name).inc(num_accepted)
 
     def _close_choice(self, sequence: Sequence) -> list[tuple[str, Event]]:

@@ -21,13 +21,14 @@ from gpu_backend.engine.sequence import Sequence
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What one row brings: news, if any; the tokens the sequence goes on with, if any; whether its choice ends here, or why it cannot go on. All tokens but
-    the last were drafted."""
+    the last were drafted, after `num_guesses` guesses."""
 
     sequence: Sequence
     events: tuple[Event, ...]
     is_last: bool
     token_ids: tuple[int, ...] = ()
     error: GrammarError | None = None
+    num_guesses: int = 0
 
 
 def read(rows: list[DueRow], outputs: Mapping[Sequence, ChoiceOutput]) -> list[Reading]:
@@ -59,9 +60,9 @@ def _read_row(row: DueRow, output: ChoiceOutput, token: TokenLogprob | GrammarEr
         is_last = delta is not None and delta.finish_reason is not None
         draft, logits_V = next(drafted, (None, None))
         if is_last or draft != token.token_id or logits_V is None:
-            return Reading(row.sequence, tuple(events), is_last, tuple(token_ids))
+            return Reading(row.sequence, tuple(events), is_last, tuple(token_ids), num_guesses=row.num_guesses)
         (token,) = sample([logits_V], [output.sampler])
-    return Reading(row.sequence, tuple(events), is_last=False, token_ids=tuple(token_ids), error=token)
+    return Reading(row.sequence, tuple(events), is_last=False, token_ids=tuple(token_ids), error=token, num_guesses=row.num_guesses)
 
 
 def _label_scores(row: DueRow) -> LabelScoresReady:

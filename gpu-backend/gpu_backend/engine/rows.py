@@ -35,9 +35,11 @@ class DueRow:
     """What the model says at the end of a sequence whose tokens are all computed: next-token logits or hidden states, both float32, as its task wants.
 
     `drafted` are tokens that may come next, each with the logits after it; they hold as long as every draft before them is the token that was chosen.
+    `num_guesses` were made for that; the last of them was dropped where it is one more than there are drafts.
     """
 
     sequence: Sequence
     logits_V: Tensor | None = None
     states_LH: Tensor | None = None
     drafted: tuple[tuple[int, Tensor], ...] = ()
+    num_guesses: int = 0

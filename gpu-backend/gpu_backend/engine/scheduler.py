@@ -20,13 +20,15 @@ class QueueFullError(Exception):
     """No room to wait."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
-    """What one step computes: one token for each of `decodes`, `length` tokens for each of `prompts`; and how many tokens it drafts after some `decodes`."""
+    """What one step computes: one token for each of `decodes`, `length` tokens for each of `prompts`; and how many tokens it drafts after some `decodes`, as
+    long as the chance that they are all right is at least `least_chance`."""
 
     decodes: list[Sequence] = field(default_factory=list)
     prompts: list[tuple[Sequence, int]] = field(default_factory=list)
     drafts: dict[Sequence, int] = field(default_factory=dict)
+    least_chance: float = 0.0
 
     def __bool__(self) -> bool:
         return bool(self.decodes or self.prompts)
@@ -104,10 +106,10 @@ class Scheduler:
             if sequence.blocks:
                 self.blocks.remember(sequence)
 
-    def accept(self, sequence: Sequence, num_drafted: int, num_accepted: int) -> None:
+    def accept(self, sequence: Sequence, num_guesses: int, num_accepted: int) -> None:
         """Record that these drafts, which are now tokens of the sequence, were computed along with the token before them."""
         assert sequence.acceptance is not None
-        sequence.acceptance.note(num_drafted, num_accepted)
+        sequence.acceptance.note(num_guesses, num_accepted)
         sequence.num_computed += num_accepted
         self.blocks.remember(sequence)
 
@@ -121,7 +123,8 @@ class Scheduler:
         for sequence in willing:
             sequence.acceptance = sequence.acceptance or Acceptance(lengths.prior)
         rates = [sequence.acceptance.rate for sequence in willing if sequence.acceptance]
-        length = min(lengths.choose(rates, len(plan.decodes) - len(willing)), budget // max(1, len(willing)))
+        length, plan.least_chance = lengths.choose(rates, len(plan.decodes) - len(willing))
+        length = min(length, budget // max(1, len(willing)))
         for sequence in willing:
             count = min(length, sequence.most_drafts)
             num_tokens = sequence.num_computed + 1 + count

@@ -64,9 +64,9 @@ RECIPES: dict[str, ExitRecipe] = {
     ),
     "early_exit_embedded": ExitRecipe(
         exit_layers=(2,),
-        num_ahead=3,
+        num_ahead=2,
         width=1152,
-        shortlist_size=4096,
+        shortlist_size=8192,
         num_answers=7000,
         num_held_out=200,
         max_tokens=128,
@@ -105,10 +105,11 @@ def run_exit_adapter(name: str, options: argparse.Namespace) -> None:
     training = replace(recipe.training, seed=seed)
     train(model, Run(rows=states, loss_of=exit_loss, training=training, folder=options.out / "training", report=print_step), Accelerator())
     all_shares = exit_shares(model, answer_states(base, held_out, recipe.exit_layers))
-    candidates = [_judge(base, adapter, shares) for adapter, shares in zip(model.exits, all_shares, strict=True)]
+    candidates = [_judge(base, adapter, shares.by_number) for adapter, shares in zip(model.exits, all_shares, strict=True)]
     best = max(range(len(candidates)), key=lambda index: candidates[index].speed_up)
     chosen = model.exits[best]
-    chosen.config = replace(chosen.config, acceptance=candidates[best].acceptance)
+    calibration = tuple(round(share, 4) for share in all_shares[best].by_tenth)
+    chosen.config = replace(chosen.config, acceptance=candidates[best].acceptance, calibration=calibration)
     chosen.save(options.out / "exit_adapter")
     summary = {
         "recipe": name,
@@ -123,10 +124,10 @@ def run_exit_adapter(name: str, options: argparse.Namespace) -> None:
     print(json.dumps(summary, indent=2))
 
 
-def _judge(base: CausalLM, adapter: ExitAdapter, shares: list[float]) -> Candidate:
+def _judge(base: CausalLM, adapter: ExitAdapter, shares: tuple[float, ...]) -> Candidate:
     acceptance = sum(shares) / len(shares)
     lengths = DraftLengths(measure_round_costs(base, AdapterDrafter(base, adapter)), prior=acceptance)
-    num_drafts = lengths.choose([acceptance])
+    num_drafts = lengths.best([acceptance])
     speed_up = round(expected_speed_up(lengths.costs, acceptance, num_drafts), 3)
     return Candidate(adapter.config.exit_layer, [round(share, 4) for share in shares], round(acceptance, 4), num_drafts, speed_up)
 

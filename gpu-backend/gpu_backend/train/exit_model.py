@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from gpu_backend.data.judge_rows import TextRow
 from gpu_backend.losses import LossOutput
-from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter, ExitAdapterConfig
+from gpu_backend.models.causal_lm.exit_adapter import NUM_TENTHS, ExitAdapter, ExitAdapterConfig
 from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.train.exit_states import AnswerStates
 
@@ -126,21 +126,34 @@ def exit_loss(model: nn.Module, answers: Sequence[AnswerStates]) -> LossOutput:
     return LossOutput(torch.stack(losses).mean(), metrics)
 
 
+@dataclass(frozen=True, slots=True)
+class ExitShares:
+    """How often an adapter's guesses are the base's next token, if those before them were: 1st, 2nd, … ones in a row, and all of them by tenths of the
+    probability that the adapter gives them. A tenth without a guess has its middle."""
+
+    by_number: tuple[float, ...]
+    by_tenth: tuple[float, ...]
+
+
 @torch.no_grad()
-def exit_shares(model: ExitModel, answers: Sequence[AnswerStates], answers_per_pass: int = 16) -> list[list[float]]:
-    """Of each adapter: the shares of its 1st, 2nd, … guesses in a row that are the base's next token, if those before them were."""
-    right: list[list[int]] = []
-    num: list[int] = []
+def exit_shares(model: ExitModel, answers: Sequence[AnswerStates], answers_per_pass: int = 16) -> list[ExitShares]:
+    """Of each adapter, over all positions of the answers."""
+    found: list[list[list[tuple[Tensor, Tensor]]]] = [[] for _ in model.exits]
     for first in range(0, len(answers), answers_per_pass):
-        passed = model(answers[first : first + answers_per_pass])
-        right = right or [[0] * len(ahead) for ahead in passed]
-        num = num or [0] * len(passed[0])
-        for counts, ahead in zip(right, passed, strict=True):
-            for number, guesses in enumerate(ahead):
-                counts[number] += int(guesses.is_right_K.sum())
-        for number, guesses in enumerate(passed[0]):
-            num[number] += len(guesses.places_K)
-    return [[count / total for count, total in zip(counts, num, strict=True)] for counts in right]
+        for passes, ahead in zip(found, model(answers[first : first + answers_per_pass]), strict=True):
+            passes.append([(guesses.is_right_K, guesses.logits_KS.softmax(dim=-1).amax(dim=-1)) for guesses in ahead])
+    return [
+        _shares_of([(torch.cat(right), torch.cat(prob)) for right, prob in (zip(*parts, strict=True) for parts in zip(*passes, strict=True))])
+        for passes in found
+    ]
+
+
+def _shares_of(ahead: list[tuple[Tensor, Tensor]]) -> ExitShares:
+    """`ahead` has for the 1st, 2nd, … guesses in a row whether they are right and their probabilities."""
+    right, prob = (torch.cat(parts) for parts in zip(*ahead, strict=True))
+    tenth = (prob * NUM_TENTHS).long().clamp(max=NUM_TENTHS - 1)
+    by_tenth = tuple(float(right[tenth == index].float().mean()) if (tenth == index).any() else (index + 0.5) / NUM_TENTHS for index in range(NUM_TENTHS))
+    return ExitShares(tuple(float(part.float().mean()) for part, _ in ahead), by_tenth)
 
 
 def _on_full_shapes(adapter: ExitAdapter, x_KH: Tensor, deep_KH: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from gpu_backend.config import EngineConfig
 from gpu_backend.core import Delta
 from gpu_backend.decoding.early_exit.draft_length import DraftLengths
+from gpu_backend.decoding.early_exit.drafter import Guesses
 from gpu_backend.engine.batches import Batches
 from gpu_backend.engine.draft_round import DraftRound
 from gpu_backend.engine.engine import Engine
@@ -68,16 +69,17 @@ class SumDrafter:
 
     exit_layer = EXIT
 
-    def __init__(self) -> None:
+    def __init__(self, chance: float = 1.0) -> None:
+        self.chance = chance
         self.drafts: list[int] = []
         self.known: list[tuple[int, tuple[int, ...]]] = []
 
-    def draft(self, x_KH: Tensor, deep_KH: Tensor) -> tuple[list[int], Tensor]:
+    def draft(self, x_KH: Tensor, deep_KH: Tensor) -> Guesses:
         """What was known is what full depth said of the position before; after a draft it is this very state, one further."""
         tokens = [int(total + 1 + (num % 3 == 0)) % VOCAB for _, total, num in x_KH.tolist()]
         self.drafts += tokens
         self.known += [(int(num), tuple(map(int, deep_H))) for (_, _, num), deep_H in zip(x_KH.tolist(), deep_KH.tolist(), strict=True)]
-        return tokens, deep_KH + 100
+        return Guesses(tokens, [self.chance] * len(tokens), deep_KH + 100)
 
 
 def test_one_round_of_the_worked_trace() -> None:
@@ -92,6 +94,19 @@ def test_one_round_of_the_worked_trace() -> None:
     assert [int(logits_V.argmax()) for logits_V in (row.logits_V, *(logits_V for _, logits_V in row.drafted))] == [2, 4, 1, 3]
     # Four passes of one row below the exit, one of four rows above.
     assert model.passes == [(0, 1), (0, 1), (0, 1), (0, 1), (1, 4)]
+
+
+def test_drafts_end_where_their_chance_together_is_too_small() -> None:
+    model = SumModel()
+    cache = model.new_cache(num_blocks=4, block_size=4)
+    drafting = DraftRound(model, cache, Batches(model.device, 4, {}, None), SumDrafter(chance=0.7))
+    sequence = Sequence(request("r", [1]), 0, [1], blocks=[2])
+    (row,) = drafting.run([sequence], {sequence: 3}, least_chance=0.4)
+    # 0.7 and 0.49 are enough, 0.343 is not: the third guess is dropped, and no layer runs for it.
+    assert [token for token, _ in row.drafted] == [2, 4] and row.num_guesses == 3
+    assert model.passes == [(0, 1), (0, 1), (0, 1), (1, 3)]
+    (row,) = drafting.run([sequence], {sequence: 3}, least_chance=0.8)
+    assert row.drafted == () and row.num_guesses == 1 and model.passes[4:] == [(0, 1), (1, 1)]
 
 
 def test_the_worked_trace() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,29 @@ def test_the_loss_by_hand_and_shares_of_all_tokens_also_of_those_outside_the_sho
     assert output.loss.item() == pytest.approx(sum(losses).item() / 2, abs=1e-5)
     right = [int((guesses.logits_KS.argmax(dim=-1) == guesses.places_K).sum()) for guesses in ahead]
     assert [output.metrics["right_0_1"], output.metrics["right_0_2"]] == pytest.approx([right[0] / 5, right[1] / 3])
-    assert exit_shares(model, states, answers_per_pass=1) == [pytest.approx([right[0] / 5, right[1] / 3])]
+    (shares,) = exit_shares(model, states, answers_per_pass=1)
+    assert shares.by_number == pytest.approx((right[0] / 5, right[1] / 3))
+
+
+def test_shares_by_tenths_of_probability() -> None:
+    base = tiny_model(num_hidden_layers=4)
+    model = fresh(base, (3,), torch.arange(97), num_ahead=1)
+    with torch.no_grad():
+        model.exits[0].out_norm.mul_(2)
+    rows = [TextRow(tuple((7 * index + 3 * at * at) % 97 for at in range(12)), 2, 12) for index in range(8)]
+    states = answer_states(base, rows, (3,))
+    # The base is made to have said what the adapter guesses, at every other position.
+    ((guesses,),) = model(states)
+    best_K = guesses.logits_KS.argmax(dim=-1)
+    said = torch.where(torch.arange(len(best_K)) % 2 == 0, best_K, (best_K + 1) % 97).split([state.length for state in states])
+    states = [replace(state, next_P=next_P) for state, next_P in zip(states, said, strict=True)]
+    counts: dict[int, list[bool]] = {}
+    for index, logits_S in enumerate(guesses.logits_KS):
+        counts.setdefault(min(9, int(10 * torch.softmax(logits_S, dim=0).amax())), []).append(index % 2 == 0)
+    assert len(counts) > 2 and len({sum(right) / len(right) for right in counts.values()}) > 1
+    (shares,) = exit_shares(model, states)
+    assert shares.by_number == (0.5,)
+    assert shares.by_tenth == pytest.approx([sum(counts[tenth]) / len(counts[tenth]) if tenth in counts else tenth / 10 + 0.05 for tenth in range(10)])
 
 
 def test_adapters_learn_what_their_base_says_and_a_finished_run_stays_finished(tmp_path: Path) -> None:
@@ -120,7 +143,7 @@ def test_adapters_learn_what_their_base_says_and_a_finished_run_stays_finished(t
     whole = run(tmp_path / "whole", 12)
     shares = exit_shares(whole, states)
     for learned, start in zip(shares, untrained, strict=True):
-        assert all(share > at_start + 0.3 for share, at_start in zip(learned, start, strict=True)), (untrained, shares)
+        assert all(share > at_start + 0.3 for share, at_start in zip(learned.by_number, start.by_number, strict=True)), (untrained, shares)
     assert all(torch.equal(tensor, before[name]) for name, tensor in base.state_dict().items())
     lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["right_0_1"] > lines[0]["right_0_1"] + 0.3 and {"right_1_2", "loss"} <= lines[0].keys()

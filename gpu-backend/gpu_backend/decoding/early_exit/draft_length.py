@@ -50,10 +50,10 @@ class Acceptance:
     def rate(self) -> float:
         return (self._right + _PRIOR_WEIGHT * self.prior) / (self._tried + _PRIOR_WEIGHT)
 
-    def note(self, num_drafted: int, num_accepted: int) -> None:
-        """What comes after the first wrong draft was never tried."""
+    def note(self, num_guesses: int, num_accepted: int) -> None:
+        """What comes after the first wrong draft was never tried; one that was dropped helped as little as a wrong one."""
         self._right = _MEMORY * self._right + num_accepted
-        self._tried = _MEMORY * self._tried + min(num_drafted, num_accepted + 1)
+        self._tried = _MEMORY * self._tried + min(num_guesses, num_accepted + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +64,22 @@ class DraftLengths:
     prior: float
     most: int = 6
 
-    def choose(self, rates: Sequence[float], num_others: int = 0) -> int:
+    def best(self, rates: Sequence[float], num_others: int = 0) -> int:
         """Drafts for each of the sequences with these acceptance rates: what brings all sequences of the step together the most tokens in a unit of time,
         0 where no drafts pay. The others have none, and wait for the round."""
-        if not rates:
-            return 0
+        return max(range(self.most + 1), key=lambda count: self._speed(rates, count, num_others)) if rates else 0
 
-        def speed(count: int) -> float:
-            return (sum(expected_tokens(rate, count) for rate in rates) + num_others) / self.costs.round(len(rates), count, num_others)
+    def choose(self, rates: Sequence[float], num_others: int = 0) -> tuple[int, float]:
+        """Where drafts pay at all: the most for each sequence, and the least chance of being right that a draft must have. It is worth its part of the passes
+        below and above the exit if it brings tokens at the speed of the best number of drafts. (0, 1) where they do not pay."""
+        best = self.best(rates, num_others)
+        if not best:
+            return 0, 1.0
+        cost = self.costs.lower.of(len(rates)) / len(rates) + self.costs.upper.per_row
+        return self.most, min(1.0, cost * self._speed(rates, best, num_others))
 
-        return max(range(self.most + 1), key=speed)
+    def _speed(self, rates: Sequence[float], count: int, num_others: int) -> float:
+        return (sum(expected_tokens(rate, count) for rate in rates) + num_others) / self.costs.round(len(rates), count, num_others)
 
 
 def expected_speed_up(costs: RoundCosts, rate: float, num_drafts: int) -> float:

@@ -5,6 +5,7 @@ Shapes: K rows, H hidden size.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -15,8 +16,17 @@ from gpu_backend.kernels.packing import pack_int8
 from gpu_backend.layers.linear import AnyLinear, Linear, PackedLinear
 from gpu_backend.layers.mlp import SwiGLU
 from gpu_backend.layers.norm import RMSNorm
-from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter
+from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter, calibrated
 from gpu_backend.models.causal_lm.model import CausalLM
+
+
+@dataclass(frozen=True, slots=True)
+class Guesses:
+    """For each of K rows a token, the chance that it is right, and the state that stands in for full depth when the token after it is guessed."""
+
+    tokens: list[int]
+    chances: list[float]
+    states_KH: Tensor
 
 
 class Drafter(Protocol):
@@ -24,13 +34,14 @@ class Drafter(Protocol):
 
     exit_layer: int
 
-    def draft(self, x_KH: Tensor, deep_KH: Tensor) -> tuple[list[int], Tensor]:
-        """One token for each row of the residual stream after `exit_layer` layers. `deep_KH` is the stream after all layers one position before, or what this
-        method gave beside the guess before, where full depth has not been yet; where nothing is known, it is zero."""
+    def draft(self, x_KH: Tensor, deep_KH: Tensor) -> Guesses:
+        """What comes after each row of the residual stream after `exit_layer` layers. `deep_KH` is the stream after all layers one position before, or, where
+        full depth has not been yet, the state beside the guess before; where nothing is known, it is zero."""
 
 
 class HeadDrafter:
-    """The model's own final norm and head, as they are: no parameters of its own, and the price of the whole head for each guess."""
+    """The model's own final norm and head, as they are: no parameters of its own, and the price of the whole head for each guess. It takes itself to be
+    right."""
 
     def __init__(self, model: CausalLM, exit_layer: int) -> None:
         if not 1 <= exit_layer < model.config.num_layers:
@@ -38,8 +49,8 @@ class HeadDrafter:
         self.exit_layer = exit_layer
         self._model = model
 
-    def draft(self, x_KH: Tensor, deep_KH: Tensor) -> tuple[list[int], Tensor]:
-        return self._model.compute_logits(x_KH).argmax(dim=-1).tolist(), deep_KH
+    def draft(self, x_KH: Tensor, deep_KH: Tensor) -> Guesses:
+        return Guesses(self._model.compute_logits(x_KH).argmax(dim=-1).tolist(), [1.0] * len(x_KH), deep_KH)
 
 
 class AdapterDrafter:
@@ -64,9 +75,12 @@ class AdapterDrafter:
         self._out_norm = norm(adapter.out_norm)
         self._head = linear(model.head_rows(adapter.shortlist_S.to(model.device)))
         self._shortlist_S = adapter.shortlist_S.to(model.device)
+        self._calibration = config.calibration
 
-    def draft(self, x_KH: Tensor, deep_KH: Tensor) -> tuple[list[int], Tensor]:
+    def draft(self, x_KH: Tensor, deep_KH: Tensor) -> Guesses:
         u_KH = self._mix(torch.cat((self._exit_norm(x_KH), self._deep_norm(deep_KH)), dim=-1)).float()
         z_KH = u_KH + self._mlp(self._norm(u_KH))
-        logits_KS = self._head(self._out_norm(z_KH))
-        return self._shortlist_S[logits_KS.argmax(dim=-1)].tolist(), z_KH
+        logits_KS = self._head(self._out_norm(z_KH)).float()
+        best_K, places_K = logits_KS.max(dim=-1)
+        probs = (best_K - logits_KS.logsumexp(dim=-1)).exp().tolist()
+        return Guesses(self._shortlist_S[places_K].tolist(), [calibrated(prob, self._calibration) for prob in probs], z_KH)

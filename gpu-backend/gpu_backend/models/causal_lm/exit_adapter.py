@@ -8,6 +8,7 @@ Shapes: K rows, H hidden size, F width of the block, S tokens in the shortlist.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,13 +17,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+NUM_TENTHS = 10
 WEIGHTS, CONFIG = "exit_adapter.safetensors", "exit_adapter.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitAdapterConfig:
     """`base` names the weights that the adapter was trained on: the revision of the base's row. `acceptance` is the share of its guesses that were right on
-    held-out answers of the base, where all before them were."""
+    held-out answers of the base, where all before them were. `calibration` has this share for the guesses of each tenth of probability, from those that the
+    adapter gave less than 0.1."""
 
     base: str
     exit_layer: int
@@ -31,6 +34,12 @@ class ExitAdapterConfig:
     shortlist_size: int
     rms_norm_eps: float
     acceptance: float = 0.0
+    calibration: tuple[float, ...] = (1.0,) * NUM_TENTHS
+
+
+def calibrated(prob: float, calibration: Sequence[float]) -> float:
+    """How often guesses of about this probability were right."""
+    return calibration[min(NUM_TENTHS - 1, int(prob * NUM_TENTHS))]
 
 
 class ExitAdapter(nn.Module):
@@ -88,7 +97,10 @@ class ExitAdapter(nn.Module):
     def load(cls, folder: Path) -> ExitAdapter:
         """Raises OSError where a file is missing, ValueError where one is not of this kind."""
         try:
-            config = ExitAdapterConfig(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+            raw = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            config = ExitAdapterConfig(**{**raw, "calibration": tuple(raw["calibration"])})
+            if len(config.calibration) != NUM_TENTHS:
+                raise ValueError(f"calibration has {len(config.calibration)} shares, not {NUM_TENTHS}")
             state = load_file(folder / WEIGHTS)
             adapter = cls(config, state["shortlist_S"])
             adapter.load_state_dict({name: value.float() if value.is_floating_point() else value.long() for name, value in state.items()})

@@ -21,28 +21,38 @@ def test_a_round_by_hand() -> None:
 def test_the_length_that_brings_most_tokens_in_a_unit_of_time() -> None:
     lengths = DraftLengths(COSTS, prior=0.5)
     # At a rate of 0.8: 1/3.3, 1.8/4.8, 2.44/6.3, 2.952/7.8, ... = 0.303, 0.375, 0.387, 0.378.
-    assert lengths.choose([0.8]) == 2
+    assert lengths.best([0.8]) == 2
     # At 0.3: 0.303, 1.3/4.8 = 0.271.
-    assert lengths.choose([0.3]) == 0
-    assert lengths.choose([1.0]) == lengths.most
+    assert lengths.best([0.3]) == 0
+    assert lengths.best([1.0]) == lengths.most
 
 
 def test_nothing_to_draft_for() -> None:
-    assert DraftLengths(COSTS, prior=0.5).choose([]) == 0
+    assert DraftLengths(COSTS, prior=0.5).best([]) == 0
+    assert DraftLengths(COSTS, prior=0.5).choose([]) == (0, 1.0)
+
+
+def test_a_draft_is_kept_where_its_chance_is_worth_a_row() -> None:
+    lengths = DraftLengths(COSTS, prior=0.5, most=4)
+    # A row costs 1.1 below the exit and 0.2 above; two drafts at a rate of 0.8 bring 2.44 tokens in 6.3.
+    assert lengths.choose([0.8]) == (4, pytest.approx(1.3 * 2.44 / 6.3))
+    # For two sequences 1.2 / 2 below, shared; 3.6 / 5.4 for one draft each, 4.88 / 7.2 for two, 5.904 / 9 for three.
+    assert lengths.choose([0.8, 0.8]) == (4, pytest.approx((1.2 / 2 + 0.2) * 4.88 / 7.2))
+    assert lengths.choose([0.3]) == (0, 1.0)
 
 
 def test_who_drafts_nothing_counts_too() -> None:
     # Alone it pays; with thirty others that would all wait for a round it does not.
     lengths = DraftLengths(COSTS, prior=0.5)
-    assert lengths.choose([0.8]) > 0
-    assert lengths.choose([0.8], num_others=30) == 0
+    assert lengths.best([0.8]) > 0
+    assert lengths.best([0.8], num_others=30) == 0
 
 
 def test_large_batches_compute_and_drafts_no_longer_pay() -> None:
     costs = RoundCosts(lower=PassCost(1.0, 0.5), draft=PassCost(0.2, 0.1), upper=PassCost(2.0, 1.0))
     lengths = DraftLengths(costs, prior=0.5)
-    assert lengths.choose([0.8]) > 0
-    assert lengths.choose([0.8] * 16) == 0
+    assert lengths.best([0.8]) > 0
+    assert lengths.best([0.8] * 16) == 0
 
 
 def test_acceptance_by_hand() -> None:
@@ -57,7 +67,7 @@ def test_acceptance_by_hand() -> None:
 
 def test_bad_drafts_end_drafting() -> None:
     lengths, acceptance = DraftLengths(COSTS, prior=0.8), Acceptance(prior=0.8)
-    assert lengths.choose([acceptance.rate]) > 0
+    assert lengths.best([acceptance.rate]) > 0
     for _ in range(12):
         acceptance.note(2, 0)
-    assert lengths.choose([acceptance.rate]) == 0
+    assert lengths.best([acceptance.rate]) == 0

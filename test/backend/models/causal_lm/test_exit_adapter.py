@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from gpu_backend.decoding.early_exit.drafter import AdapterDrafter, HeadDrafter
 from gpu_backend.kernels.native import load_native
 from gpu_backend.layers.linear import can_pack
-from gpu_backend.models.causal_lm.exit_adapter import CONFIG, ExitAdapter, ExitAdapterConfig
+from gpu_backend.models.causal_lm.exit_adapter import CONFIG, ExitAdapter, ExitAdapterConfig, calibrated
 from gpu_backend.models.causal_lm.model import CausalLM
 from support import tiny_model
 
@@ -56,7 +57,7 @@ def test_a_fresh_one_reads_the_layer_with_the_models_own_norm_and_head() -> None
     shortlist_S = torch.arange(model.config.vocab_size)
     adapter = ExitAdapter.fresh(config_of(model, len(shortlist_S)), shortlist_S, model.final_norm.weight, seed=0)
     x_KH, deep_KH = streams(50, model.config.hidden_size)
-    assert AdapterDrafter(model, adapter).draft(x_KH, deep_KH)[0] == HeadDrafter(model, 1).draft(x_KH, deep_KH)[0]
+    assert AdapterDrafter(model, adapter).draft(x_KH, deep_KH).tokens == HeadDrafter(model, 1).draft(x_KH, deep_KH).tokens
 
 
 def test_guesses_are_the_best_of_the_shortlist() -> None:
@@ -66,10 +67,20 @@ def test_guesses_are_the_best_of_the_shortlist() -> None:
     z_KH = adapter(x_KH, deep_KH)
     logits_KS = adapter.read(z_KH) @ model.head_rows(adapter.shortlist_S).T
     wanted = [[40, 3, 77, 8][index] for index in logits_KS.argmax(dim=-1).tolist()]
-    guesses, states_KH = AdapterDrafter(model, adapter).draft(x_KH, deep_KH)
-    assert guesses == wanted and len(set(wanted)) > 1
-    assert torch.allclose(states_KH, z_KH, atol=1e-5)
-    assert AdapterDrafter(model, adapter).draft(x_KH, torch.zeros_like(deep_KH))[0] != wanted
+    guesses = AdapterDrafter(model, adapter).draft(x_KH, deep_KH)
+    assert guesses.tokens == wanted and len(set(wanted)) > 1
+    assert torch.allclose(guesses.states_KH, z_KH, atol=1e-5)
+    assert AdapterDrafter(model, adapter).draft(x_KH, torch.zeros_like(deep_KH)).tokens != wanted
+
+
+def test_the_chance_of_a_guess_is_how_often_guesses_of_its_probability_were_right() -> None:
+    model = tiny_model(num_hidden_layers=4)
+    adapter = trained(model, [40, 3, 77, 8])
+    adapter.config = replace(adapter.config, calibration=tuple(tenth / 100 for tenth in range(10)))
+    x_KH, deep_KH = streams(20, model.config.hidden_size)
+    probs_K = torch.softmax(adapter.read(adapter(x_KH, deep_KH)) @ model.head_rows(adapter.shortlist_S).T, dim=-1).amax(dim=-1)
+    assert AdapterDrafter(model, adapter).draft(x_KH, deep_KH).chances == [int(prob * 10) / 100 for prob in probs_K.tolist()]
+    assert calibrated(1.0, adapter.config.calibration) == calibrated(0.95, adapter.config.calibration) == 0.09
 
 
 def test_with_the_c_operators_nearly_all_guesses_are_the_same(models_dir: Path) -> None:
@@ -78,10 +89,10 @@ def test_with_the_c_operators_nearly_all_guesses_are_the_same(models_dir: Path) 
     sizes = {"hidden_size": 64, "head_dim": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96, "num_hidden_layers": 4}
     plain, fast = tiny_model(**sizes), tiny_model(dtype=torch.bfloat16, native=load_native(models_dir / ".native"), **sizes)
     adapter = trained(plain, list(range(0, 97, 2)))
-    (slow, _), (quick, states_KH) = (AdapterDrafter(model, adapter).draft(*streams(200, 64)) for model in (plain, fast))
-    assert states_KH.dtype == torch.float32
+    slow, quick = (AdapterDrafter(model, adapter).draft(*streams(200, 64)) for model in (plain, fast))
+    assert quick.states_KH.dtype == torch.float32
     # Eight bits for weights, and a base in bfloat16: only close calls may differ.
-    assert sum(a == b for a, b in zip(slow, quick, strict=True)) >= 185
+    assert sum(a == b for a, b in zip(slow.tokens, quick.tokens, strict=True)) >= 185
 
 
 def test_files_come_back(tmp_path: Path) -> None:
@@ -100,6 +111,10 @@ def test_what_is_no_exit_adapter_is_refused(tmp_path: Path) -> None:
     adapter.save(tmp_path)
     (tmp_path / CONFIG).write_text('{"base": "x"}')
     with pytest.raises(ValueError, match="does not hold an exit adapter"):
+        ExitAdapter.load(tmp_path)
+    adapter.config = replace(adapter.config, calibration=(0.5, 0.6))
+    adapter.save(tmp_path)
+    with pytest.raises(ValueError, match="calibration has 2 shares, not 10"):
         ExitAdapter.load(tmp_path)
     with pytest.raises(ValueError, match=r"has \(3,\) tokens, its configuration says 2"):
         ExitAdapter(config_of(tiny_model(), 2), torch.tensor([1, 2, 3]))
