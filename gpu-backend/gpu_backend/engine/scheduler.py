@@ -126,6 +126,8 @@ class Scheduler:
         length, plan.least_chance = lengths.choose(rates, len(plan.decodes) - len(willing))
         length = min(length, budget // max(1, len(willing)))
         for sequence in willing:
+            if sequence.acceptance and not length:
+                sequence.acceptance.fade()
             count = min(length, sequence.most_drafts)
             num_tokens = sequence.num_computed + 1 + count
             if count > 0 and self.blocks.num_missing(sequence, num_tokens) + len(self.running) <= self.blocks.num_free:

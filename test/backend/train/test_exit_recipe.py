@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from gpu_backend.config import EngineConfig, load_catalog
 from gpu_backend.engine.metrics import EngineMetrics
+from gpu_backend.evals.early_exit.__main__ import main as early_exit_evals
 from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter
 from gpu_backend.models.revision import revision_of
 from gpu_backend.recipes import early_exit
@@ -51,7 +52,9 @@ def test_parts_share_no_question(data: Path) -> None:
         read_questions(data, "test", 900, seed=0)
 
 
-def test_the_recipe_writes_an_adapter_that_the_server_takes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recipe_writes_an_adapter_that_the_server_takes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     catalog = write_catalog(tmp_path)
     training = Training(learning_rate=1e-2, rows_per_step=8, rows_per_microbatch=8, num_epochs=2)
     recipe = replace(
@@ -86,6 +89,15 @@ def test_the_recipe_writes_an_adapter_that_the_server_takes(data: Path, tmp_path
     config = EngineConfig(kv_cache_tokens=4096)
     (served,) = load_served_models(load_catalog(tmp_path / "served.toml"), tmp_path, config, EngineMetrics(CollectorRegistry()))
     assert served.engine.exit_layer == 1
+
+    # And what could leave unverified is measured with it: one line for each level of risk.
+    asked = ["--data", str(data), "--models-dir", str(tmp_path), "--catalog", str(tmp_path / "served.toml"), "--model", "tiny"]
+    assert early_exit_evals(["frontier", *asked, "--answers", "8", "--max-tokens", "8", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["level"] for row in report["rows"]] == [0.005, 0.01, 0.02, 0.05]
+    assert report["settings"]["exit_layer"] == 1 and all(row["threshold"] is None for row in report["rows"]), "eight answers show nothing"
+    assert early_exit_evals(["frontier", *asked[:-2], "--model", "other"]) == 1
+    assert "has no row 'other' with the capability chat" in capsys.readouterr().err
 
 
 def test_a_base_that_is_not_there_is_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

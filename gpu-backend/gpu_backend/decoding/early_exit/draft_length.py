@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 # What is known before an answer's first draft weighs as much as so many drafts.
 _PRIOR_WEIGHT = 4.0
-# A draft counts for less with every round, so that the estimate follows the text.
-_MEMORY = 0.9
+# A draft counts for less with every round, so that the estimate follows the text; and with every step that drafts nothing, so that it is tried again.
+_MEMORY, _FADING = 0.9, 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,11 @@ class Acceptance:
         """What comes after the first wrong draft was never tried; one that was dropped helped as little as a wrong one."""
         self._right = _MEMORY * self._right + num_accepted
         self._tried = _MEMORY * self._tried + min(num_guesses, num_accepted + 1)
+
+    def fade(self) -> None:
+        """A step went by without drafts: what is known of this answer says a little less about what comes now."""
+        self._right *= _FADING
+        self._tried *= _FADING
 
 
 @dataclass(frozen=True, slots=True)

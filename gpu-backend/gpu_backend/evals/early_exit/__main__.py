@@ -1,4 +1,4 @@
-"""`python -m gpu_backend.evals.early_exit analyse --data DIR --models-dir DIR`."""
+"""`python -m gpu_backend.evals.early_exit analyse|frontier --data DIR --models-dir DIR`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import argparse
 import sys
 
 from gpu_backend.config import ConfigError
-from gpu_backend.evals.early_exit import analyse
+from gpu_backend.evals.early_exit import analyse, frontier
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="npm run early-exit --", description="How early a model's layers know its next token, and what that could save.")
     commands = parser.add_subparsers(dest="command", required=True)
     analyse.add_options(commands.add_parser("analyse", help="agreement by layer, oracle, gates, cost; tables and a picture"))
+    frontier.add_options(commands.add_parser("frontier", help="tokens that leave unverified within a risk, against drafts that are verified"))
     options = parser.parse_args(arguments)
     try:
-        analyse.run(options)
+        {"analyse": analyse.run, "frontier": frontier.run}[options.command](options)
     except (ConfigError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

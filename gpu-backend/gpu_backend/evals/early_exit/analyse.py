@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 
-from gpu_backend.config import DEFAULT_CATALOG, ConfigError, ModelSpec, load_catalog
+from gpu_backend.config import DEFAULT_CATALOG, ConfigError
 from gpu_backend.data.judge_rows import TextRow
 from gpu_backend.decoding.early_exit.gates import GATES
 from gpu_backend.engine.local_engine import open_engine
+from gpu_backend.evals.early_exit.chat_row import chat_row
 from gpu_backend.evals.early_exit.cost import CostModel
 from gpu_backend.evals.early_exit.layer_readings import Progress, Readings, read_layers
 from gpu_backend.evals.early_exit.layer_tables import kinds_of, layer_rows, oracle_rows, shares_of_kinds
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
     """Raises ConfigError, OSError or ValueError where something that was asked for is missing."""
     if options.answers < 1 or options.points < 9 or options.prose < 1 or options.max_tokens < 2:
         raise ConfigError("give at least 1 --answers, 9 --points, 1 --prose and 2 --max-tokens")
-    folder = _row(options).folder(options.models_dir)
+    folder = chat_row(options.catalog, options.model).folder(options.models_dir)
     tokenizer, template, end_ids = load_texts(folder)
     if template is None or not end_ids:
         raise ConfigError(f"{options.model} has no chat template or no end token, so it answers no questions")
@@ -102,13 +103,6 @@ def source_tables(name: str, num_texts: int, readings: Readings, tokenizer: Toke
 
 def _tables_of(name: str, texts: Sequence[TextRow], model: CausalLM, tokenizer: Tokenizer, cost: dict[str, CostModel]) -> SourceTables:
     return source_tables(name, len(texts), read_layers(model, texts, _progress(name)), tokenizer, cost)
-
-
-def _row(options: argparse.Namespace) -> ModelSpec:
-    spec = next((spec for spec in load_catalog(options.catalog) if spec.id == options.model), None)
-    if spec is None or "chat" not in spec.capabilities:
-        raise ConfigError(f"{options.catalog} has no row {options.model!r} with the capability chat")
-    return spec
 
 
 def _write(report: ExitReport, options: argparse.Namespace) -> None:
