@@ -71,11 +71,11 @@ def test_bad_drafts_end_drafting() -> None:
     for _ in range(12):
         acceptance.note(2, 0)
     assert lengths.best([acceptance.rate]) == 0
-    # Some thirty tokens later they are tried again, and given up sooner where they are still bad.
+    # Some twenty tokens later they are tried again, and given up sooner where they are still bad.
     steps = 0
     while not lengths.best([acceptance.rate]):
         acceptance.fade()
         steps += 1
-    assert 20 <= steps <= 40
+    assert 10 <= steps <= 40
     acceptance.note(2, 0)
     assert lengths.best([acceptance.rate]) == 0
