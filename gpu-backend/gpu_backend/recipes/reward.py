@@ -35,7 +35,8 @@ class RewardRecipe:
     turn alone, or in stage 1 has more than `stage_1_max_tokens`, is left out.
 
     Between the paper's two stages, a small judge first learns to compare at all, from `num_obvious_pairs` made by rule; `num_mixed_pairs` more of them
-    are mixed into stage 2, so that it does not forget, and `num_last_pairs` into its second part, which sees every pair once more, in one order.
+    are mixed into stage 2, so that it does not forget, and `num_last_pairs` into its second part, which sees every pair once more, in one order, and into its
+    third, which sees them again, those about harmlessness twice: helpful answers are three times as many, and often the others' opposite.
     """
 
     judge: str
@@ -53,6 +54,7 @@ class RewardRecipe:
     obvious: RewardTraining
     stage_2: RewardTraining
     stage_2_last: RewardTraining
+    stage_2_again: RewardTraining
 
 
 RowT = TypeVar("RowT")
@@ -73,6 +75,7 @@ RECIPES: dict[str, RewardRecipe] = {
         obvious=RewardTraining(learning_rate=3e-4, rows_per_step=8),
         stage_2=RewardTraining(learning_rate=3e-4, rows_per_step=8),
         stage_2_last=RewardTraining(learning_rate=3e-4, rows_per_step=8),
+        stage_2_again=RewardTraining(learning_rate=3e-4, rows_per_step=8),
     ),
     "reward_embedded": RewardRecipe(
         judge=SHIPPED,
@@ -89,6 +92,7 @@ RECIPES: dict[str, RewardRecipe] = {
         obvious=RewardTraining(learning_rate=3e-4, warmup_share=0.1, rows_per_step=16, loss=_LOSS),
         stage_2=RewardTraining(learning_rate=2e-4, rows_per_step=16, loss=_LOSS),
         stage_2_last=RewardTraining(learning_rate=3e-4, rows_per_step=32, rows_per_microbatch=8, loss=_LOSS),
+        stage_2_again=RewardTraining(learning_rate=3e-4, rows_per_step=32, rows_per_microbatch=8, loss=_LOSS),
     ),
 }
 
@@ -104,12 +108,18 @@ def run_generative(name: str, options: argparse.Namespace) -> None:
     started = time.monotonic()
     texts = text_rows(judge, pairs, max_tokens=recipe.stage_1_max_tokens, seed=seed)[: recipe.stage_1_pairs]
     train_reward(model, texts, judge.label_ids, replace(recipe.stage_1, seed=seed), options.out / "stage_1", print_step, accelerator)
-    easy, mixed, last = _in_turn(judged_rows(judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.obvious_max_tokens), _made_counts(recipe))
-    preferred = judged_rows(judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)
+    easy, mixed, last, again = _in_turn(judged_rows(judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.obvious_max_tokens), _made_counts(recipe))
+    preferred, anew = (
+        judged_rows(judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=number) for number in (seed, seed + 1)
+    )
+    kept = judged_pairs(judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed + 1)
+    # Other rows name their criterion the second time.
+    balanced = anew + [row for pair, row in zip(kept, anew, strict=True) if pair.criterion == "harmlessness"]
     stages = (
         ("obvious", recipe.obvious, easy),
         ("stage_2", recipe.stage_2, preferred[: recipe.num_pairs] + mixed),
         ("stage_2_last", recipe.stage_2_last, in_one_order(preferred, seed) + last),
+        ("stage_2_again", recipe.stage_2_again, in_one_order(balanced, seed + 1) + again),
     )
     for folder, training, rows in stages:
         train_reward(model, rows, judge.label_ids, replace(training, seed=seed), options.out / folder, print_step, accelerator)
@@ -130,12 +140,13 @@ def run_scalar(options: argparse.Namespace) -> None:
     seed, data = options.seed, needed(options, "data", DATA)
     pairs = hh_training_pairs(data, seed)
     made = judged_pairs(row.judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.obvious_max_tokens)
-    easy, mixed, last = _in_turn(made, _made_counts(recipe))
+    easy, mixed, last, again = _in_turn(made, _made_counts(recipe))
     kept = judged_pairs(row.judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)
     stages = (
         ("scalar_obvious", recipe.obvious, easy),
         ("scalar_stage_2", recipe.stage_2, kept[: recipe.num_pairs] + mixed),
         ("scalar_stage_2_last", recipe.stage_2_last, kept + last),
+        ("scalar_stage_2_again", recipe.stage_2_again, kept + [pair for pair in kept if pair.criterion == "harmlessness"] + again),
     )
     model = ScalarModel(LoraModel.from_folder(row.base_folder, recipe.lora, seed=seed))
     started = time.monotonic()
@@ -158,8 +169,8 @@ def _made_pairs(recipe: RewardRecipe, pairs: list[PreferencePair], data: Path, s
     return make_obvious_pairs(pairs, read_gsm8k_train(data), 2 * sum(_made_counts(recipe)), seed)
 
 
-def _made_counts(recipe: RewardRecipe) -> tuple[int, int, int]:
-    return recipe.num_obvious_pairs, recipe.num_mixed_pairs, recipe.num_last_pairs
+def _made_counts(recipe: RewardRecipe) -> tuple[int, int, int, int]:
+    return recipe.num_obvious_pairs, recipe.num_mixed_pairs, recipe.num_last_pairs, recipe.num_last_pairs
 
 
 def _in_turn(rows: Sequence[RowT], counts: Sequence[int]) -> list[list[RowT]]:
