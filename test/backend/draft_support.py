@@ -19,7 +19,7 @@ from gpu_backend.models.causal_lm.model import CausalLM
 from support import byte_tokenizer
 
 # Only a pass through the upper layers costs anything, however many rows it has.
-INVITING = RoundCosts(lower=PassCost(0.0, 0.0), draft=PassCost(0.0, 0.0), upper=PassCost(1.0, 0.0))
+INVITING = RoundCosts(lower=PassCost.line(0.0, 0.0), draft=PassCost.line(0.0, 0.0), upper=PassCost.line(1.0, 0.0))
 
 
 def drafting_engine(

@@ -15,17 +15,17 @@ from gpu_backend.layers.batch import ForwardBatch
 from gpu_backend.layers.kv_cache import PagedKVCache
 from gpu_backend.models.causal_lm.model import CausalLM
 
-_FEW, _MANY = 1, 8
+_ROWS = (1, 2, 4, 8, 16, 32)
 ResultT = TypeVar("ResultT")
 _CONTEXT_BLOCKS, _BLOCK_SIZE = 8, 16
 
 
 @torch.inference_mode()
 def measure_round_costs(model: CausalLM, drafter: Drafter, num_rounds: int = 5) -> RoundCosts:
-    """Milliseconds, the best of some rounds: each part on one row and on eight, in the middle of a context of 128 tokens."""
-    cache = model.new_cache(num_blocks=_MANY * _CONTEXT_BLOCKS, block_size=_BLOCK_SIZE)
-    few, many = (_best_times(model, drafter, cache, num_rows, num_rounds) for num_rows in (_FEW, _MANY))
-    lower, draft, upper = (_line(*times) for times in zip(few, many, strict=True))
+    """Milliseconds, the best of some rounds: each part on 1 to 32 rows, in the middle of contexts of 128 tokens."""
+    cache = model.new_cache(num_blocks=_ROWS[-1] * _CONTEXT_BLOCKS, block_size=_BLOCK_SIZE)
+    times = [_best_times(model, drafter, cache, num_rows, num_rounds) for num_rows in _ROWS]
+    lower, draft, upper = (PassCost(tuple(zip(_ROWS, part, strict=True))) for part in zip(*times, strict=True))
     return RoundCosts(lower=lower, draft=draft, upper=upper)
 
 
@@ -70,8 +70,3 @@ def _timed(run: Callable[[Tensor], ResultT], x_NH: Tensor) -> tuple[ResultT, flo
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return result, 1000 * (time.perf_counter() - started)
-
-
-def _line(few: float, many: float) -> PassCost:
-    per_row = max(0.0, (many - few) / (_MANY - _FEW))
-    return PassCost(max(0.0, few - _FEW * per_row), per_row)

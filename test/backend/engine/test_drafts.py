@@ -201,7 +201,7 @@ def test_cancel_and_deadline_between_rounds_free_everything() -> None:
 
 
 def test_where_drafts_cost_more_than_they_save_there_are_none() -> None:
-    dear = RoundCosts(lower=PassCost(1.0, 0.0), draft=PassCost(9.0, 0.0), upper=PassCost(1.0, 0.0))
+    dear = RoundCosts(lower=PassCost.line(1.0, 0.0), draft=PassCost.line(9.0, 0.0), upper=PassCost.line(1.0, 0.0))
     engine = drafting_engine(MODEL, exit_layer=3, costs=dear)
     answers(engine)
     assert counts(engine) == (0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,13 +14,20 @@ _MEMORY, _FADING = 0.9, 0.95
 
 @dataclass(frozen=True, slots=True)
 class PassCost:
-    """Time of a pass over some rows, in any unit that all costs share: the weights are read once, every row is computed."""
+    """Time of a pass over some rows, in any unit that all costs share. `points` are (rows, time) of two or more measured passes, by rows; straight lines lie
+    between them and go on beyond."""
 
-    fixed: float
-    per_row: float
+    points: tuple[tuple[int, float], ...]
+
+    @classmethod
+    def line(cls, fixed: float, per_row: float) -> PassCost:
+        """The weights are read once, every row is computed."""
+        return cls(((0, fixed), (1, fixed + per_row)))
 
     def of(self, num_rows: int) -> float:
-        return self.fixed + self.per_row * num_rows
+        index = min(max(1, bisect_left(self.points, num_rows, key=_rows_of)), len(self.points) - 1)
+        (few, before), (many, after) = self.points[index - 1 : index + 1]
+        return before + (after - before) * (num_rows - few) / (many - few)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +88,16 @@ class DraftLengths:
         best = self.best(rates, num_others)
         if not best:
             return 0, 1.0
-        cost = self.costs.lower.of(len(rates)) / len(rates) + self.costs.upper.per_row
-        return self.most, min(1.0, cost * self._speed(rates, best, num_others))
+        num_rows = len(rates) + num_others
+        below, above = self.costs.lower.of(len(rates)), self.costs.upper.of(num_rows + len(rates)) - self.costs.upper.of(num_rows)
+        return self.most, min(1.0, (below + above) / len(rates) * self._speed(rates, best, num_others))
 
     def _speed(self, rates: Sequence[float], count: int, num_others: int) -> float:
         return (sum(expected_tokens(rate, count) for rate in rates) + num_others) / self.costs.round(len(rates), count, num_others)
+
+
+def _rows_of(point: tuple[int, float]) -> int:
+    return point[0]
 
 
 def expected_speed_up(costs: RoundCosts, rate: float, num_drafts: int) -> float:

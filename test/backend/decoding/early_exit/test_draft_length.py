@@ -7,7 +7,13 @@ import pytest
 from gpu_backend.decoding.early_exit.draft_length import Acceptance, DraftLengths, PassCost, RoundCosts
 
 # A pass costs 1 for the weights below the exit, 2 above, and a tenth of that for each row.
-COSTS = RoundCosts(lower=PassCost(1.0, 0.1), draft=PassCost(0.2, 0.0), upper=PassCost(2.0, 0.2))
+COSTS = RoundCosts(lower=PassCost.line(1.0, 0.1), draft=PassCost.line(0.2, 0.0), upper=PassCost.line(2.0, 0.2))
+
+
+def test_a_pass_between_and_beyond_what_was_measured() -> None:
+    cost = PassCost(((1, 2.0), (2, 2.2), (4, 3.2), (8, 5.2)))
+    assert [cost.of(rows) for rows in (1, 2, 3, 4, 6, 8, 10)] == pytest.approx([2.0, 2.2, 2.7, 3.2, 4.2, 5.2, 6.2])
+    assert PassCost.line(1.0, 0.5).of(7) == pytest.approx(4.5)
 
 
 def test_a_round_by_hand() -> None:
@@ -49,7 +55,7 @@ def test_who_drafts_nothing_counts_too() -> None:
 
 
 def test_large_batches_compute_and_drafts_no_longer_pay() -> None:
-    costs = RoundCosts(lower=PassCost(1.0, 0.5), draft=PassCost(0.2, 0.1), upper=PassCost(2.0, 1.0))
+    costs = RoundCosts(lower=PassCost.line(1.0, 0.5), draft=PassCost.line(0.2, 0.1), upper=PassCost.line(2.0, 1.0))
     lengths = DraftLengths(costs, prior=0.5)
     assert lengths.best([0.8]) > 0
     assert lengths.best([0.8] * 16) == 0

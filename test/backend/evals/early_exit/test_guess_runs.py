@@ -10,7 +10,7 @@ from gpu_backend.evals.early_exit.frontier import frontier_rows
 from gpu_backend.evals.early_exit.guess_runs import Taken, TextGuesses, gated, lossless
 from gpu_backend.evals.early_exit.operating_points import LEVELS
 
-COSTS = RoundCosts(lower=PassCost(1.0, 0.1), draft=PassCost(0.2, 0.0), upper=PassCost(8.0, 0.2))
+COSTS = RoundCosts(lower=PassCost.line(1.0, 0.1), draft=PassCost.line(0.2, 0.0), upper=PassCost.line(8.0, 0.2))
 # Tenths of probability are taken at their lower edge.
 CALIBRATION = tuple(tenth / 10 for tenth in range(10))
 
