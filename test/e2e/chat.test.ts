@@ -49,6 +49,28 @@ describe('a chat', () => {
     expect(last?.usage?.total_tokens).toBe(8 + (last?.usage?.prompt_tokens ?? 0));
   });
 
+  it('says the same where tokens may leave early, and how deep it went', async () => {
+    const request = ask('Explain how rain forms.', { max_tokens: 96 });
+    const [off, auto] = await Promise.all(
+      ['off', 'auto'].map(
+        async (mode) => await (await post(product, CHAT, { ...request, early_exit: { mode } })).json(),
+      ),
+    );
+    expect(auto.choices).toEqual(off.choices);
+    expect(off.early_exit).toEqual({
+      mode: 'off',
+      mean_exit_layer: 30,
+      layers_saved: 0,
+      accepted_drafts: 0,
+      min_confidence: 1,
+    });
+    const { mode, layers_saved: saved, accepted_drafts: accepted, mean_exit_layer: mean } = auto.early_exit;
+    expect(mode).toBe('lossless');
+    // How many drafts pay is measured where the product runs; what they save follows from their number.
+    expect(saved).toBe(28 * accepted);
+    expect(mean).toBeCloseTo(30 - saved / auto.usage.completion_tokens, 2);
+  });
+
   it('gives two users at once their own answers', async () => {
     const questions = [QUESTION, 'What is the capital of Japan?'];
     const answer = async (question: string) => {

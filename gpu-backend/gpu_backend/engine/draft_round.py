@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from gpu_backend.decoding.early_exit.draft_length import DraftRule
 from gpu_backend.decoding.early_exit.drafter import Drafter
 from gpu_backend.engine.batches import Batches
 from gpu_backend.engine.rows import DueRow, Stretch
@@ -37,9 +38,9 @@ class DraftRound:
     def forget(self, request_id: str) -> None:
         self._deep.pop(request_id, None)
 
-    def run(self, decodes: Sequence[RunningSequence], num_drafts: Mapping[RunningSequence, int], least_chance: float = 0.0) -> list[DueRow]:
-        """One row for each of `decodes`, with as many drafts as `num_drafts` says, or fewer: where the chance that a draft and all before it are right is under
-        `least_chance`, it is dropped. Each sequence has blocks for its newest token and its drafts."""
+    def run(self, decodes: Sequence[RunningSequence], num_drafts: Mapping[RunningSequence, int], rule: DraftRule) -> list[DueRow]:
+        """One row for each of `decodes`, with at most as many drafts as `num_drafts` says, by the rule. Each sequence has blocks for its newest token and its
+        drafts."""
         tokens = {sequence: [sequence.token_ids[-1]] for sequence in decodes}
         lower: dict[RunningSequence, list[Tensor]] = {sequence: [] for sequence in decodes}
         running = list(decodes)
@@ -50,7 +51,7 @@ class DraftRound:
             x_NH = self._run_lower(running, [tokens[sequence][step] for sequence in running], step)
             for sequence, x_H in zip(running, x_NH.unbind(), strict=True):
                 lower[sequence].append(x_H)
-            running = [sequence for sequence in running if num_drafts.get(sequence, 0) > step]
+            running = [it for it in running if num_drafts.get(it, 0) > step and (step == 0 or chances[it] >= rule.least_to_go_on)]
             if not running:
                 break
             if step == 0:
@@ -59,7 +60,7 @@ class DraftRound:
             for sequence, token, chance, state_H in zip(running, guesses.tokens, guesses.chances, guesses.states_KH.unbind(), strict=True):
                 num_guesses[sequence] += 1
                 chances[sequence] *= chance
-                if chances[sequence] >= least_chance:
+                if chances[sequence] >= rule.least_kept:
                     tokens[sequence].append(token)
                     deep[sequence] = state_H
             running = [sequence for sequence in running if len(tokens[sequence]) > step + 1]

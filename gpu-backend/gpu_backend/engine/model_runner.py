@@ -51,7 +51,7 @@ class ModelRunner:
         """Compute the planned tokens. -> one row for each sequence whose tokens are now all computed."""
         if plan.drafts:
             assert self._draft_round is not None and not plan.prompts
-            return self._draft_round.run(plan.decodes, plan.drafts, plan.least_chance)
+            return self._draft_round.run(plan.decodes, plan.drafts, plan.draft_rule)
         self._write_prefixes(plan)
         self._encode_sources(plan)
         stretches = _stretches(plan)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gpu_backend.config import EngineConfig
-from gpu_backend.decoding.early_exit.draft_length import Acceptance, DraftLengths
+from gpu_backend.decoding.early_exit.draft_length import NO_DRAFTS, Acceptance, DraftLengths, DraftRule
 from gpu_backend.engine.block_manager import BlockManager
 from gpu_backend.engine.sequence import Sequence
 from gpu_backend.engine.waiting_queue import WaitingQueue
@@ -22,13 +22,13 @@ class QueueFullError(Exception):
 
 @dataclass(slots=True)
 class Plan:
-    """What one step computes: one token for each of `decodes`, `length` tokens for each of `prompts`; and how many tokens it drafts after some `decodes`, as
-    long as the chance that they are all right is at least `least_chance`."""
+    """What one step computes: one token for each of `decodes`, `length` tokens for each of `prompts`; and how many tokens at most it drafts after some
+    `decodes`, by `draft_rule`."""
 
     decodes: list[Sequence] = field(default_factory=list)
     prompts: list[tuple[Sequence, int]] = field(default_factory=list)
     drafts: dict[Sequence, int] = field(default_factory=dict)
-    least_chance: float = 0.0
+    draft_rule: DraftRule = NO_DRAFTS
 
     def __bool__(self) -> bool:
         return bool(self.decodes or self.prompts)
@@ -123,8 +123,8 @@ class Scheduler:
         for sequence in willing:
             sequence.acceptance = sequence.acceptance or Acceptance(lengths.prior)
         rates = [sequence.acceptance.rate for sequence in willing if sequence.acceptance]
-        length, plan.least_chance = lengths.choose(rates, len(plan.decodes) - len(willing))
-        length = min(length, budget // max(1, len(willing)))
+        plan.draft_rule = lengths.choose(rates, len(plan.decodes) - len(willing))
+        length = min(plan.draft_rule.most, budget // max(1, len(willing)))
         for sequence in willing:
             if sequence.acceptance and not length:
                 sequence.acceptance.fade()

@@ -29,6 +29,7 @@ _SIGNATURES = {
     "attune_gate": (_POINTER, _POINTER, _LONG, _LONG),
     "attune_attend": (_POINTER,) * 8,
     "attune_run_layers": (*[_POINTER] * 6, _LONG, _LONG, _POINTER),
+    "attune_guess": (*[_POINTER] * 6, _LONG, _POINTER),
 }
 
 
@@ -73,7 +74,8 @@ class NativeKernels:
         for name, arguments in _SIGNATURES.items():
             function = getattr(self._library, name)
             function.argtypes, function.restype = arguments, None
-        self._library.attune_run_layers.restype = _LONG
+        for name in ("attune_run_layers", "attune_guess"):
+            getattr(self._library, name).restype = _LONG
         self._keep_alive = _share_threads(self._library)
 
     @staticmethod
@@ -133,6 +135,16 @@ class NativeKernels:
         fixed = (ctypes.byref(decoder), pools, ctypes.byref(rows.struct), ctypes.byref(shape), _reference(adapters), start, stop)
         scratch = torch.empty(self._library.attune_run_layers(None, *fixed, None), dtype=torch.uint8)
         self._library.attune_run_layers(x.data_ptr(), *fixed, scratch.data_ptr())
+
+    def guess(self, x_NH: Tensor, deep_NH: Tensor, block: structs.ExitBlock) -> tuple[Tensor, Tensor, Tensor]:
+        """From float32 rows at the exit and deep ones: places in the block's head (N,), their probabilities among its rows (N,), and states (N, H)."""
+        assert x_NH.dtype == deep_NH.dtype == torch.float32 and x_NH.is_contiguous() and deep_NH.is_contiguous()
+        num_rows = x_NH.shape[0]
+        places_N, probs_N, states_NH = torch.empty(num_rows, dtype=torch.int64), torch.empty(num_rows), torch.empty_like(x_NH)
+        outputs = [tensor.data_ptr() for tensor in (states_NH, places_N, probs_N)]
+        scratch = torch.empty(self._library.attune_guess(*outputs, None, None, ctypes.byref(block), num_rows, None), dtype=torch.uint8)
+        self._library.attune_guess(*outputs, x_NH.data_ptr(), deep_NH.data_ptr(), ctypes.byref(block), num_rows, scratch.data_ptr())
+        return places_N, probs_N, states_NH
 
 
 def _sums_of(x_NI: Tensor) -> Tensor:

@@ -37,6 +37,16 @@ class Layer(ctypes.Structure):
     )
 
 
+class ExitBlock(ctypes.Structure):
+    _fields_ = (
+        *((name, c_void_p) for name in ("exit_norm", "deep_norm", "norm", "out_norm")),
+        *((name, Matrix) for name in ("mix", "gate_up", "down", "head")),
+        ("hidden_size", c_int64),
+        ("width", c_int64),
+        ("eps", c_float),
+    )
+
+
 class Decoder(ctypes.Structure):
     _fields_ = (
         ("layers", ctypes.POINTER(Layer)),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gpu_backend.config import EngineConfig
 from gpu_backend.core import Delta
-from gpu_backend.decoding.early_exit.draft_length import DraftLengths
+from gpu_backend.decoding.early_exit.draft_length import DraftLengths, DraftRule
 from gpu_backend.decoding.early_exit.drafter import Guesses
 from gpu_backend.engine.batches import Batches
 from gpu_backend.engine.draft_round import DraftRound
@@ -88,7 +88,7 @@ def test_one_round_of_the_worked_trace() -> None:
     cache = model.new_cache(num_blocks=4, block_size=4)
     drafting = DraftRound(model, cache, Batches(model.device, 4, {}, None), SumDrafter())
     sequence = Sequence(request("r", [1]), 0, [1], blocks=[2])
-    (row,) = drafting.run([sequence], {sequence: 3})
+    (row,) = drafting.run([sequence], {sequence: 3}, DraftRule(3, 0.0, 0.0))
     assert row.logits_V is not None
     assert [token for token, _ in row.drafted] == [2, 4, 2]
     assert [int(logits_V.argmax()) for logits_V in (row.logits_V, *(logits_V for _, logits_V in row.drafted))] == [2, 4, 1, 3]
@@ -101,12 +101,15 @@ def test_drafts_end_where_their_chance_together_is_too_small() -> None:
     cache = model.new_cache(num_blocks=4, block_size=4)
     drafting = DraftRound(model, cache, Batches(model.device, 4, {}, None), SumDrafter(chance=0.7))
     sequence = Sequence(request("r", [1]), 0, [1], blocks=[2])
-    (row,) = drafting.run([sequence], {sequence: 3}, least_chance=0.4)
+    (row,) = drafting.run([sequence], {sequence: 3}, DraftRule(3, 0.4, 0.4))
     # 0.7 and 0.49 are enough, 0.343 is not: the third guess is dropped, and no layer runs for it.
     assert [token for token, _ in row.drafted] == [2, 4] and row.num_guesses == 3
     assert model.passes == [(0, 1), (0, 1), (0, 1), (1, 3)]
-    (row,) = drafting.run([sequence], {sequence: 3}, least_chance=0.8)
+    (row,) = drafting.run([sequence], {sequence: 3}, DraftRule(3, 0.8, 0.8))
     assert row.drafted == () and row.num_guesses == 1 and model.passes[4:] == [(0, 1), (1, 1)]
+    # 0.7 is kept, and too little for another guess.
+    (row,) = drafting.run([sequence], {sequence: 3}, DraftRule(3, 0.4, 0.75))
+    assert [token for token, _ in row.drafted] == [2] and row.num_guesses == 1 and model.passes[6:] == [(0, 1), (0, 1), (1, 2)]
 
 
 def test_the_worked_trace() -> None:

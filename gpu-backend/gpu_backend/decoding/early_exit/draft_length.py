@@ -70,6 +70,19 @@ class Acceptance:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftRule:
+    """At most so many drafts for each sequence. A draft is kept where the chance that it and all before it are right is at least `least_kept`; another guess is
+    made where this chance is at least `least_to_go_on`."""
+
+    most: int
+    least_kept: float
+    least_to_go_on: float
+
+
+NO_DRAFTS = DraftRule(0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class DraftLengths:
     """`prior` is the acceptance to expect of a new answer; no round has more than `most` drafts."""
 
@@ -82,15 +95,17 @@ class DraftLengths:
         0 where no drafts pay. The others have none, and wait for the round."""
         return max(range(self.most + 1), key=lambda count: self._speed(rates, count, num_others)) if rates else 0
 
-    def choose(self, rates: Sequence[float], num_others: int = 0) -> tuple[int, float]:
-        """Where drafts pay at all: the most for each sequence, and the least chance of being right that a draft must have. It is worth its part of the passes
-        below and above the exit if it brings tokens at the speed of the best number of drafts. (0, 1) where they do not pay."""
+    def choose(self, rates: Sequence[float], num_others: int = 0) -> DraftRule:
+        """The rule for one step. A kept draft costs its part of the passes below and above the exit, another guess the guess as well; either must bring tokens
+        at the speed of the best number of drafts, a guess by the mean rate."""
         best = self.best(rates, num_others)
         if not best:
-            return 0, 1.0
-        num_rows = len(rates) + num_others
-        below, above = self.costs.lower.of(len(rates)), self.costs.upper.of(num_rows + len(rates)) - self.costs.upper.of(num_rows)
-        return self.most, min(1.0, (below + above) / len(rates) * self._speed(rates, best, num_others))
+            return NO_DRAFTS
+        costs, num, num_rows = self.costs, len(rates), len(rates) + num_others
+        kept = (costs.lower.of(num) + costs.upper.of(num_rows + num) - costs.upper.of(num_rows)) / num
+        guessed = costs.draft.of(num) / num
+        speed, rate = self._speed(rates, best, num_others), sum(rates) / num
+        return DraftRule(self.most, min(1.0, kept * speed), min(1.0, (kept + guessed) * speed / rate))
 
     def _speed(self, rates: Sequence[float], count: int, num_others: int) -> float:
         return (sum(expected_tokens(rate, count) for rate in rates) + num_others) / self.costs.round(len(rates), count, num_others)

@@ -11,12 +11,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from gpu_backend.kernels import structs
 from gpu_backend.kernels.native import PackedMatrix
 from gpu_backend.kernels.packing import pack_int8
 from gpu_backend.layers.linear import AnyLinear, Linear, PackedLinear
 from gpu_backend.layers.mlp import SwiGLU
 from gpu_backend.layers.norm import RMSNorm
-from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter, calibrated
+from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter, ExitAdapterConfig, calibrated
 from gpu_backend.models.causal_lm.model import CausalLM
 
 
@@ -54,7 +55,8 @@ class HeadDrafter:
 
 
 class AdapterDrafter:
-    """A trained adapter at an inner layer: a feed-forward block, and a head over few tokens. With the C operators its weights are rounded to 8 bits."""
+    """A trained adapter at an inner layer: a feed-forward block, and a head over few tokens. With the C operators its weights are rounded to 8 bits, and all
+    guesses of a step are one call."""
 
     def __init__(self, model: CausalLM, adapter: ExitAdapter) -> None:
         config, native = adapter.config, model.final_norm.native
@@ -76,11 +78,25 @@ class AdapterDrafter:
         self._head = linear(model.head_rows(adapter.shortlist_S.to(model.device)))
         self._shortlist_S = adapter.shortlist_S.to(model.device)
         self._calibration = config.calibration
+        self._native = native
+        self._block = None if native is None else self._as_struct(config)
 
     def draft(self, x_KH: Tensor, deep_KH: Tensor) -> Guesses:
+        places_K, probs_K, states_KH = self._guess(x_KH, deep_KH)
+        chances = [calibrated(prob, self._calibration) for prob in probs_K.tolist()]
+        return Guesses(self._shortlist_S[places_K].tolist(), chances, states_KH)
+
+    def _guess(self, x_KH: Tensor, deep_KH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """-> places in the shortlist (K,), their probabilities (K,), states."""
+        if self._native is not None and self._block is not None:
+            return self._native.guess(x_KH, deep_KH, self._block)
         u_KH = self._mix(torch.cat((self._exit_norm(x_KH), self._deep_norm(deep_KH)), dim=-1)).float()
         z_KH = u_KH + self._mlp(self._norm(u_KH))
-        logits_KS = self._head(self._out_norm(z_KH)).float()
-        best_K, places_K = logits_KS.max(dim=-1)
-        probs = (best_K - logits_KS.logsumexp(dim=-1)).exp().tolist()
-        return Guesses(self._shortlist_S[places_K].tolist(), [calibrated(prob, self._calibration) for prob in probs], z_KH)
+        best_K, places_K = self._head(self._out_norm(z_KH)).float().softmax(dim=-1).max(dim=-1)
+        return places_K, best_K, z_KH
+
+    def _as_struct(self, config: ExitAdapterConfig) -> structs.ExitBlock:
+        norms = (self._exit_norm, self._deep_norm, self._norm, self._out_norm)
+        matrices = (self._mix, self._mlp.gate_up, self._mlp.down, self._head)
+        packed = [linear.matrix.struct for linear in matrices if isinstance(linear, PackedLinear)]
+        return structs.ExitBlock(*(norm.weight.data_ptr() for norm in norms), *packed, config.hidden_size, config.width, config.rms_norm_eps)

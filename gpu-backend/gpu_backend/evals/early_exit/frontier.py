@@ -91,9 +91,9 @@ def frontier_rows(texts: Sequence[TextGuesses], lengths: DraftLengths, calibrati
     """One row for each level of risk: the mean over texts of the share of tokens that leave early and are others than full depth's."""
     order = np.random.default_rng(seed).permutation(len(texts))
     chosen_from, tested = ([texts[index] for index in half] for half in np.array_split(order, 2))
-    most, least_chance = lengths.choose([lengths.prior])
-    drafts = _sum([lossless(text, lengths.costs, calibration, least_chance) for text in tested]) if most else None
-    lossless_speed_up = 1.0 if drafts is None else _speed_up(drafts, lengths.costs)
+    rule = lengths.choose([lengths.prior])
+    drafts = _sum([lossless(text, lengths.costs, calibration, rule) for text in tested])
+    lossless_speed_up = _speed_up(drafts, lengths.costs) if rule.most else 1.0
     losses = [(float(it), np.array([_loss(gated(text, lengths.costs, it)) for text in chosen_from])) for it in THRESHOLDS]
     rows = []
     for level in LEVELS:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_backend.decoding.early_exit.draft_length import RoundCosts
+from gpu_backend.decoding.early_exit.draft_length import DraftRule, RoundCosts
 from gpu_backend.models.causal_lm.exit_adapter import calibrated
 
 
@@ -43,15 +43,17 @@ class Taken:
         self.cost += other.cost
 
 
-def lossless(text: TextGuesses, costs: RoundCosts, calibration: tuple[float, ...], least_chance: float) -> Taken:
-    """As the engine drafts: guesses are kept while their chance together is enough, and count up to the first wrong one."""
+def lossless(text: TextGuesses, costs: RoundCosts, calibration: tuple[float, ...], rule: DraftRule) -> Taken:
+    """As the engine drafts by the rule; drafts count up to the first wrong one."""
     taken, at = Taken(), 0
     while at < text.num_positions:
         chance, num_kept, num_guesses = 1.0, 0, 0
-        for ahead in range(min(len(text.prob_AP), text.num_positions - at)):
+        for ahead in range(min(rule.most, text.num_positions - at)):
+            if ahead and chance < rule.least_to_go_on:
+                break
             num_guesses += 1
             chance *= calibrated(float(text.prob_AP[ahead, at + ahead]), calibration)
-            if chance < least_chance:
+            if chance < rule.least_kept:
                 break
             num_kept += 1
         num_right = 0

@@ -53,17 +53,6 @@ static void layers_work(void *data, Member *member) {
     }
 }
 
-INLINE void *carve(uint8_t **scratch, long bytes) {
-    void *start = *scratch;
-    *scratch += (bytes + 63) / 64 * 64;
-    return start;
-}
-
-INLINE Rows carve_rows(uint8_t **scratch, long num_rows, long size) {
-    Rows rows = {carve(scratch, num_rows * size * (long)sizeof(bf16)), carve(scratch, num_rows * size / BLOCK * (long)sizeof(float)), size};
-    return rows;
-}
-
 // Layers start..stop-1 of the float32 residual stream x (num_rows, hidden_size), in place; `adapters` is NULL where no row has one. Without x: -> the
 // bytes of scratch that it takes.
 long attune_run_layers(float *x, const Decoder *decoder, bf16 *const *pools, const Batch *batch, const HeadShape *shape, const Adapters *adapters,

@@ -19,6 +19,18 @@ typedef struct {
 INLINE const bf16 *row_of(const Rows *rows, long row) { return rows->values + row * rows->size; }
 INLINE float *sums_of(const Rows *rows, long row) { return rows->sums + row * (rows->size / BLOCK); }
 
+// Room for so many bytes, in lines of the cache.
+INLINE void *carve(uint8_t **scratch, long bytes) {
+    void *start = *scratch;
+    *scratch += (bytes + 63) / 64 * 64;
+    return start;
+}
+
+INLINE Rows carve_rows(uint8_t **scratch, long num_rows, long size) {
+    Rows rows = {carve(scratch, num_rows * size * (long)sizeof(bf16)), carve(scratch, num_rows * size / BLOCK * (long)sizeof(float)), size};
+    return rows;
+}
+
 INLINE void phase_norm(Member *member, const Rows *out, const float *x, const bf16 *weight, float eps, long num_rows) {
     for (long row, end; take(member, num_rows, 0, &row, &end);)
         for (; row < end; row++) {

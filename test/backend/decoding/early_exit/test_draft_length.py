@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_backend.decoding.early_exit.draft_length import Acceptance, DraftLengths, PassCost, RoundCosts
+from gpu_backend.decoding.early_exit.draft_length import NO_DRAFTS, Acceptance, DraftLengths, PassCost, RoundCosts
 
 # A pass costs 1 for the weights below the exit, 2 above, and a tenth of that for each row.
 COSTS = RoundCosts(lower=PassCost.line(1.0, 0.1), draft=PassCost.line(0.2, 0.0), upper=PassCost.line(2.0, 0.2))
@@ -35,16 +35,19 @@ def test_the_length_that_brings_most_tokens_in_a_unit_of_time() -> None:
 
 def test_nothing_to_draft_for() -> None:
     assert DraftLengths(COSTS, prior=0.5).best([]) == 0
-    assert DraftLengths(COSTS, prior=0.5).choose([]) == (0, 1.0)
+    assert DraftLengths(COSTS, prior=0.5).choose([]) == NO_DRAFTS
 
 
 def test_a_draft_is_kept_where_its_chance_is_worth_a_row() -> None:
     lengths = DraftLengths(COSTS, prior=0.5, most=4)
     # A row costs 1.1 below the exit and 0.2 above; two drafts at a rate of 0.8 bring 2.44 tokens in 6.3.
-    assert lengths.choose([0.8]) == (4, pytest.approx(1.3 * 2.44 / 6.3))
+    rule = lengths.choose([0.8])
+    # A guess costs 0.2 more, and is right at a rate of 0.8.
+    assert (rule.most, rule.least_kept, rule.least_to_go_on) == (4, pytest.approx(1.3 * 2.44 / 6.3), pytest.approx(1.5 * 2.44 / 6.3 / 0.8))
     # For two sequences 1.2 / 2 below, shared; 3.6 / 5.4 for one draft each, 4.88 / 7.2 for two, 5.904 / 9 for three.
-    assert lengths.choose([0.8, 0.8]) == (4, pytest.approx((1.2 / 2 + 0.2) * 4.88 / 7.2))
-    assert lengths.choose([0.3]) == (0, 1.0)
+    rule = lengths.choose([0.8, 0.8])
+    assert (rule.least_kept, rule.least_to_go_on) == (pytest.approx(0.8 * 4.88 / 7.2), pytest.approx(0.9 * 4.88 / 7.2 / 0.8))
+    assert lengths.choose([0.3]) == NO_DRAFTS
 
 
 def test_who_drafts_nothing_counts_too() -> None:

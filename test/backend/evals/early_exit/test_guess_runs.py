@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpu_backend.decoding.early_exit.draft_length import DraftLengths, PassCost, RoundCosts
+from gpu_backend.decoding.early_exit.draft_length import DraftLengths, DraftRule, PassCost, RoundCosts
 from gpu_backend.evals.early_exit.frontier import frontier_rows
 from gpu_backend.evals.early_exit.guess_runs import Taken, TextGuesses, gated, lossless
 from gpu_backend.evals.early_exit.operating_points import LEVELS
@@ -24,16 +24,25 @@ TEXT = text_of(["x-xxx", " x-xx"], [[0.95, 0.65, 0.35, 0.95, 0.95], [0.0, 0.95, 
 
 def test_lossless_rounds_by_hand() -> None:
     """With a least chance of 0.6. From 0: 0.95 (0.9) and then 0.95 (0.81) are kept and right: three tokens. From 3: 0.95 is kept, 0.55 is not (0.45)."""
-    taken = lossless(TEXT, COSTS, CALIBRATION, 0.6)
+    taken = lossless(TEXT, COSTS, CALIBRATION, DraftRule(2, 0.6, 0.0))
     first = 3 * 1.1 + 2 * 0.2 + 8.6
     second = 2 * 1.1 + 2 * 0.2 + 8.4
     assert taken == Taken(5, 3, 0, pytest.approx(first + second))
 
 
+def test_another_guess_is_made_only_where_that_is_likely_to_pay() -> None:
+    """From 0: 0.9 is enough to go on, 0.81 would be; two drafts are all that there may be. From 3: 0.9, and 0.45 is dropped."""
+    taken = lossless(TEXT, COSTS, CALIBRATION, DraftRule(2, 0.6, 0.85))
+    assert taken == lossless(TEXT, COSTS, CALIBRATION, DraftRule(2, 0.6, 0.0))
+    # With 0.95 nothing follows a first draft: from 0 two tokens, from 2 the guess of 0.35 is dropped, from 3 two.
+    taken = lossless(TEXT, COSTS, CALIBRATION, DraftRule(2, 0.6, 0.95))
+    assert taken == Taken(5, 2, 0, pytest.approx(2 * (2.2 + 0.2 + 8.4) + (1.1 + 0.2 + 8.2)))
+
+
 def test_a_wrong_draft_ends_what_counts() -> None:
     text = text_of(["-x", " x"], [[0.95, 0.95], [0.0, 0.95]])
     # Two drafts kept, the first is wrong: one token. Then one draft, right, and the token after it lies beyond what was looked at.
-    assert lossless(text, COSTS, CALIBRATION, 0.5) == Taken(3, 1, 0, pytest.approx((3.3 + 0.4 + 8.6) + (2.2 + 0.2 + 8.4)))
+    assert lossless(text, COSTS, CALIBRATION, DraftRule(2, 0.5, 0.0)) == Taken(3, 1, 0, pytest.approx((3.3 + 0.4 + 8.6) + (2.2 + 0.2 + 8.4)))
 
 
 def test_gated_rounds_by_hand() -> None:

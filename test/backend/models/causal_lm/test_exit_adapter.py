@@ -95,6 +95,28 @@ def test_with_the_c_operators_nearly_all_guesses_are_the_same(models_dir: Path) 
     assert sum(a == b for a, b in zip(slow.tokens, quick.tokens, strict=True)) >= 185
 
 
+def test_one_call_of_c_gives_what_its_operators_give_one_by_one_and_each_row_alone(models_dir: Path) -> None:
+    if not can_pack(torch.bfloat16, torch.device("cpu")):
+        pytest.skip("this processor lacks the instructions")
+    sizes = {"hidden_size": 64, "head_dim": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96, "num_hidden_layers": 4}
+    model = tiny_model(dtype=torch.bfloat16, native=load_native(models_dir / ".native"), **sizes)
+    # 21 tokens: the last vector of logits is not full.
+    adapter = trained(model, list(range(3, 87, 4)))
+    fused, single = AdapterDrafter(model, adapter), AdapterDrafter(model, adapter)
+    single._block = None
+    x_KH, deep_KH = streams(20, 64)
+    (places_K, probs_K, states_KH), (other_places_K, other_probs_K, other_states_KH) = (each._guess(x_KH, deep_KH) for each in (fused, single))
+    assert torch.equal(places_K, other_places_K) and torch.equal(states_KH, other_states_KH)
+    assert torch.allclose(probs_K, other_probs_K, rtol=1e-5)
+    for row in range(20):
+        alone = fused._guess(x_KH[row : row + 1], deep_KH[row : row + 1])
+        assert all(torch.equal(one[0], all_rows[row]) for one, all_rows in zip(alone, (places_K, probs_K, states_KH), strict=True))
+    # A tie goes to the first, as everywhere.
+    same = AdapterDrafter(model, trained(model, [7, 9, 9, 5]))
+    tokens = set(same.draft(*streams(200, 64)).tokens)
+    assert 9 in tokens and set(same._guess(*streams(200, 64))[0].tolist()) <= {0, 1, 3}
+
+
 def test_files_come_back(tmp_path: Path) -> None:
     adapter = trained(tiny_model(), [5, 6, 7])
     adapter.save(tmp_path, torch.float32)
