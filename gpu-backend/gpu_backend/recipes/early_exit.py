@@ -127,7 +127,7 @@ def run_exit_adapter(name: str, options: argparse.Namespace) -> None:
 def _judge(base: CausalLM, adapter: ExitAdapter, shares: tuple[float, ...]) -> Candidate:
     acceptance = sum(shares) / len(shares)
     lengths = DraftLengths(measure_round_costs(base, AdapterDrafter(base, adapter)), prior=acceptance)
-    num_drafts = lengths.best([acceptance])
+    num_drafts = lengths.best(1, acceptance)
     speed_up = round(expected_speed_up(lengths.costs, acceptance, num_drafts), 3)
     return Candidate(adapter.config.exit_layer, [round(share, 4) for share in shares], round(acceptance, 4), num_drafts, speed_up)
 

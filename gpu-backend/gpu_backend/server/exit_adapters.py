@@ -27,7 +27,7 @@ def load_exit_adapter(spec: ModelSpec, model: CausalLM, revision: str) -> tuple[
     except (OSError, ValueError) as error:
         raise ConfigError(f"models.toml: {spec.id}: the exit adapter in {folder} cannot be used: {error}") from error
     lengths = DraftLengths(measure_round_costs(model, drafter), prior=adapter.config.acceptance)
-    num_drafts = lengths.best([lengths.prior])
+    num_drafts = lengths.best(1, lengths.prior)
     speed_up = round(expected_speed_up(lengths.costs, lengths.prior, num_drafts), 2)
     logger.info("exit adapter loaded", extra={"model": spec.id, "exit_layer": drafter.exit_layer, "drafts": num_drafts, "expected_speed_up": speed_up})
     return drafter, lengths

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # What is known before an answer's first draft weighs as much as so many drafts.
 _PRIOR_WEIGHT = 4.0
@@ -89,26 +89,36 @@ class DraftLengths:
     costs: RoundCosts
     prior: float
     most: int = 6
+    _rules: dict[tuple[int, float, int], DraftRule] = field(default_factory=dict, repr=False, compare=False)
 
-    def best(self, rates: Sequence[float], num_others: int = 0) -> int:
-        """Drafts for each of the sequences with these acceptance rates: what brings all sequences of the step together the most tokens in a unit of time,
-        0 where no drafts pay. The others have none, and wait for the round."""
-        return max(range(self.most + 1), key=lambda count: self._speed(rates, count, num_others)) if rates else 0
+    def best(self, num: int, rate: float, num_others: int = 0) -> int:
+        """Drafts for each of `num` sequences whose acceptance is `rate` in the mean: what brings all sequences of the step together the most tokens in a unit
+        of time, 0 where no drafts pay. The others have none, and wait for the round."""
+        return max(range(self.most + 1), key=lambda count: self._speed(num, rate, count, num_others))
 
     def choose(self, rates: Sequence[float], num_others: int = 0) -> DraftRule:
-        """The rule for one step. A kept draft costs its part of the passes below and above the exit, another guess the guess as well; either must bring tokens
-        at the speed of the best number of drafts, a guess by the mean rate."""
-        best = self.best(rates, num_others)
+        """The rule for one step of sequences with these acceptance rates, beside others that draft nothing."""
+        if not rates:
+            return NO_DRAFTS
+        key = (len(rates), round(sum(rates) / len(rates), 2), num_others)
+        if key not in self._rules:
+            self._rules[key] = self._rule(*key)
+        return self._rules[key]
+
+    def _rule(self, num: int, rate: float, num_others: int) -> DraftRule:
+        """A kept draft costs its part of the passes below and above the exit, another guess the guess as well; either must bring tokens at the speed of the
+        best number of drafts, a guess by the mean rate."""
+        best = self.best(num, rate, num_others)
         if not best:
             return NO_DRAFTS
-        costs, num, num_rows = self.costs, len(rates), len(rates) + num_others
+        costs, num_rows = self.costs, num + num_others
         kept = (costs.lower.of(num) + costs.upper.of(num_rows + num) - costs.upper.of(num_rows)) / num
         guessed = costs.draft.of(num) / num
-        speed, rate = self._speed(rates, best, num_others), sum(rates) / num
+        speed = self._speed(num, rate, best, num_others)
         return DraftRule(self.most, min(1.0, kept * speed), min(1.0, (kept + guessed) * speed / rate))
 
-    def _speed(self, rates: Sequence[float], count: int, num_others: int) -> float:
-        return (sum(expected_tokens(rate, count) for rate in rates) + num_others) / self.costs.round(len(rates), count, num_others)
+    def _speed(self, num: int, rate: float, count: int, num_others: int) -> float:
+        return (num * expected_tokens(rate, count) + num_others) / self.costs.round(num, count, num_others)
 
 
 def _rows_of(point: tuple[int, float]) -> int:

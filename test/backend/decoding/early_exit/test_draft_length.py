@@ -27,14 +27,13 @@ def test_a_round_by_hand() -> None:
 def test_the_length_that_brings_most_tokens_in_a_unit_of_time() -> None:
     lengths = DraftLengths(COSTS, prior=0.5)
     # At a rate of 0.8: 1/3.3, 1.8/4.8, 2.44/6.3, 2.952/7.8, ... = 0.303, 0.375, 0.387, 0.378.
-    assert lengths.best([0.8]) == 2
+    assert lengths.best(1, 0.8) == 2
     # At 0.3: 0.303, 1.3/4.8 = 0.271.
-    assert lengths.best([0.3]) == 0
-    assert lengths.best([1.0]) == lengths.most
+    assert lengths.best(1, 0.3) == 0
+    assert lengths.best(1, 1.0) == lengths.most
 
 
 def test_nothing_to_draft_for() -> None:
-    assert DraftLengths(COSTS, prior=0.5).best([]) == 0
     assert DraftLengths(COSTS, prior=0.5).choose([]) == NO_DRAFTS
 
 
@@ -53,15 +52,15 @@ def test_a_draft_is_kept_where_its_chance_is_worth_a_row() -> None:
 def test_who_drafts_nothing_counts_too() -> None:
     # Alone it pays; with thirty others that would all wait for a round it does not.
     lengths = DraftLengths(COSTS, prior=0.5)
-    assert lengths.best([0.8]) > 0
-    assert lengths.best([0.8], num_others=30) == 0
+    assert lengths.best(1, 0.8) > 0
+    assert lengths.best(1, 0.8, num_others=30) == 0
 
 
 def test_large_batches_compute_and_drafts_no_longer_pay() -> None:
     costs = RoundCosts(lower=PassCost.line(1.0, 0.5), draft=PassCost.line(0.2, 0.1), upper=PassCost.line(2.0, 1.0))
     lengths = DraftLengths(costs, prior=0.5)
-    assert lengths.best([0.8]) > 0
-    assert lengths.best([0.8] * 16) == 0
+    assert lengths.best(1, 0.8) > 0
+    assert lengths.best(16, 0.8) == 0
 
 
 def test_acceptance_by_hand() -> None:
@@ -76,15 +75,15 @@ def test_acceptance_by_hand() -> None:
 
 def test_bad_drafts_end_drafting() -> None:
     lengths, acceptance = DraftLengths(COSTS, prior=0.8), Acceptance(prior=0.8)
-    assert lengths.best([acceptance.rate]) > 0
+    assert lengths.best(1, acceptance.rate) > 0
     for _ in range(12):
         acceptance.note(2, 0)
-    assert lengths.best([acceptance.rate]) == 0
+    assert lengths.best(1, acceptance.rate) == 0
     # Some twenty tokens later they are tried again, and given up sooner where they are still bad.
     steps = 0
-    while not lengths.best([acceptance.rate]):
+    while not lengths.best(1, acceptance.rate):
         acceptance.fade()
         steps += 1
     assert 10 <= steps <= 40
     acceptance.note(2, 0)
-    assert lengths.best([acceptance.rate]) == 0
+    assert lengths.best(1, acceptance.rate) == 0
