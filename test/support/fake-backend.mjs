@@ -2,6 +2,7 @@
 import { createServer } from 'node:http';
 import { FakeCalls } from './fake-calls.mjs';
 import { answerWrongly, readFault, triesOf } from './fake-faults.mjs';
+import { answerHf, HF_PATH } from './fake-hf.mjs';
 import { answerOpenAi, OPENAI_PATH } from './fake-openai.mjs';
 import { answerRewards } from './fake-rewards.mjs';
 
@@ -72,6 +73,7 @@ async function answer(request, response, { secret, calls }) {
     return answerWrongly(fault, response, { isStream: call.body?.stream === true, host });
   }
   if (pathname === OPENAI_PATH) return answerOpenAi(request, response, call.body);
+  if (pathname === HF_PATH) return answerHf(request, response, call.body);
   if (request.headers['x-attune-secret'] !== secret)
     return fail(response, id, 401, 'invalid_api_key', 'wrong secret');
   if (pathname === '/internal/models') return json(response, 200, { data: MODELS });
