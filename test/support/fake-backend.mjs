@@ -3,6 +3,7 @@ import { createServer } from 'node:http';
 import { FakeCalls } from './fake-calls.mjs';
 import { answerWrongly, readFault, triesOf } from './fake-faults.mjs';
 import { answerHf, HF_PATH } from './fake-hf.mjs';
+import { logprobsOf } from './fake-logprobs.mjs';
 import { answerOpenAi, OPENAI_PATH } from './fake-openai.mjs';
 import { answerRewards } from './fake-rewards.mjs';
 
@@ -262,13 +263,13 @@ function chunk({ id, created, model }, delta, finishReason = null) {
 }
 
 /** Of several choices the second one is the best for the fake reward model. */
-function completion({ id, created, model, n = 1 }, content = WORDS.join('')) {
+function completion({ id, created, model, n = 1, logprobs = false }, content = WORDS.join('')) {
   const contents = Array.from({ length: n }, (_, index) => (index === 1 ? 'best 99' : `choice ${index}`));
   if (n === 1) contents[0] = content;
   const choices = contents.map((text, index) => ({
     index,
     message: { role: 'assistant', content: text, refusal: null },
-    logprobs: null,
+    logprobs: logprobs ? logprobsOf(model, WORDS) : null,
     finish_reason: 'stop',
   }));
   const object = 'chat.completion';
