@@ -1,4 +1,4 @@
-// The test projects: "edge" runs inside workerd with the real migrations, "sdk" and "e2e" in Node.
+// The test projects: "edge" runs inside workerd with the real migrations, "sdk", "e2e" and "browser" in Node.
 import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
 
@@ -35,6 +35,7 @@ export default defineConfig({
       },
       './test/sdk/vitest.config.mts',
       './test/e2e/vitest.config.mts',
+      './test/browser/vitest.config.mts',
     ],
   },
 });

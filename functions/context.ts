@@ -54,6 +54,8 @@ export interface AppEnv {
     limitState: LimitState | undefined;
     /** The rung of the exit ladder that answers, for metered operations. */
     exit: Exit;
+    /** True while an answer is being made that may still come from another rung. */
+    isExitOpen: boolean | undefined;
     /** How equal requests share the call to the backend; undefined where they do not. */
     shared: SharedCall | undefined;
     /** Milliseconds by part of the work, for `Server-Timing`. */

@@ -24,12 +24,14 @@ const binding = <T>(type: string, method: string) =>
     `must be ${type} binding (wrangler.toml)`,
   );
 
-/** A model that another server answers for, by OpenAI's protocol. */
+/** A model that another server answers for. */
 const UpstreamSchema = z
   .strictObject({
     /** What callers name it. */
     id: z.string().regex(/^[\w.:/-]{1,128}$/, 'must be 1 to 128 letters, digits or any of _ . : / -'),
-    /** Up to and with `/v1`. */
+    /** How that server is spoken to: by OpenAI's protocol, or as Hugging Face's endpoints and router have it. */
+    driver: z.enum(['openai', 'hf']).default('openai'),
+    /** Up to and with `/v1`; for `hf` also the bare address of an endpoint. */
     url: z
       .string()
       .transform((url) => url.replace(/\/+$/, ''))

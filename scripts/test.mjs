@@ -5,8 +5,9 @@ import { spawn } from 'node:child_process';
 import { Failure, printFailure } from './lib/failure.mjs';
 import { parseOptions } from './lib/options.mjs';
 import { root } from './lib/paths.mjs';
+import { installPackages } from './lib/node-packages.mjs';
 import { setUp } from './lib/set-up.mjs';
-import { seconds } from './lib/steps.mjs';
+import { seconds, step } from './lib/steps.mjs';
 import { chooseSuites } from './lib/suites.mjs';
 
 /**
@@ -30,6 +31,8 @@ async function main() {
     python: chosen.some(({ python }) => python === 'test') ? 'test' : 'none',
     model: chosen.some(({ model }) => model),
   });
+  for (const { name, packages } of chosen)
+    if (packages !== undefined) await step(`Node packages (${name})`, () => installPackages(packages));
   const results = [];
   for (const suite of chosen) {
     process.stdout.write(`\n── ${suite.name} ──\n`);

@@ -11,7 +11,7 @@ import { UPSTREAM_REVISION } from '../services/backend';
 import type { Answer, CacheKey, KeptAnswer, RequestIdentity, SharedCall } from '../services/exit-ladder';
 import type { ModelInfo } from '../services/models';
 import { isEventStream, recordAnswer } from './recording';
-import { MODEL_PARAMETERS } from './restrictions';
+import { namedModels } from './restrictions';
 import { timed } from './timing';
 
 /** Whether an equal request may get the same answer; it reads a body that is not validated yet. */
@@ -103,7 +103,9 @@ function revisionsOf(
   catalog: readonly ModelInfo[],
   request: Record<string, unknown>,
 ): RequestIdentity['models'] | undefined {
-  const names = MODEL_PARAMETERS.map((name) => request[name]).filter((id) => id !== undefined && id !== null);
+  const names = namedModels(request)
+    .map(([, id]) => id)
+    .filter((id) => id !== undefined && id !== null);
   const models = names.map((name) => catalog.find(({ id }) => id === name));
   if (names.length === 0 || models.includes(undefined)) return undefined;
   if (models.some((model) => model?.revision === UPSTREAM_REVISION)) return undefined;
@@ -183,7 +185,7 @@ function eventsOf(stream: Uint8Array): Uint8Array | null {
 }
 
 function say(c: Context<AppEnv>, cache: 'bypass' | 'miss'): void {
-  c.res.headers.set('x-attune-exit', c.var.exit);
+  if (!c.var.isExitOpen) c.res.headers.set('x-attune-exit', c.var.exit);
   c.res.headers.set('x-cache', cache);
 }
 

@@ -69,10 +69,11 @@ export function useOf(c: Context<AppEnv>, operation: string, tokens: TokenUse): 
     model: tokens.model.slice(0, MAX_MODEL_LENGTH),
     endUser: typeof user === 'string' ? user.slice(0, MAX_END_USER_LENGTH) : '',
     exit: c.var.exit,
-    // One row a request: what a reward model read to choose its answer counts with it, at its own price.
-    inputTokens: tokens.promptTokens + (tokens.judged?.promptTokens ?? 0),
+    // One row a request: what a reward model read and a larger model used counts with it, at their own prices.
+    inputTokens:
+      tokens.promptTokens + (tokens.judged?.promptTokens ?? 0) + (tokens.escalated?.promptTokens ?? 0),
     cachedTokens: tokens.cachedTokens ?? 0,
-    outputTokens: tokens.completionTokens,
+    outputTokens: tokens.completionTokens + (tokens.escalated?.completionTokens ?? 0),
   };
 }
 

@@ -3,16 +3,22 @@ import { createMiddleware } from 'hono/factory';
 import type { AppEnv } from '../context';
 import { ApiError } from '../errors';
 
-/** Every parameter that names a model. */
-export const MODEL_PARAMETERS = ['model', 'reward_model'];
+/** What a body names as models, by parameter; it is parsed but not validated yet. */
+export function namedModels(body: Readonly<Record<string, unknown>>): [param: string, model: unknown][] {
+  const escalate = body['escalate'] as { to?: unknown } | null | undefined;
+  return [
+    ['model', body['model']],
+    ['reward_model', body['reward_model']],
+    ['escalate.to', escalate?.to],
+  ];
+}
 
 /** It reads a body that is parsed but not validated yet: what has the wrong type is refused later. */
 export const restrictions = () =>
   createMiddleware<AppEnv>(async function restrictions(c, next) {
     const { allowedModels, isEndUserRequired, zeroDataRetention } = c.var.key;
     const body = (c.var.body ?? {}) as Record<string, unknown>;
-    for (const param of MODEL_PARAMETERS) {
-      const model = body[param];
+    for (const [param, model] of namedModels(body)) {
       if (typeof model !== 'string') continue;
       if (allowedModels !== null && !allowedModels.includes(model)) {
         throw new ApiError('model_not_allowed', `'${param}': this API key may not use this model.`, {

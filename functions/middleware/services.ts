@@ -1,9 +1,9 @@
 // Hands a request what it may call: database, store, ledger, backend.
 import { createMiddleware } from 'hono/factory';
 import type { AppEnv, Services } from '../context';
-import { type Env, parseEnv } from '../env';
+import { type Env, parseEnv, type Upstream } from '../env';
 import { D1AuditLog } from '../services/audit-log';
-import { HttpBackend, OpenAiBackend, RoutedBackend } from '../services/backend';
+import { HfBackend, HttpBackend, OpenAiBackend, RoutedBackend } from '../services/backend';
 import { D1R2ChatCompletionStore } from '../services/chat-completions';
 import { DurableObjectRuns, TieredAnswerCache } from '../services/exit-ladder';
 import { LedgerIdempotencyStore } from '../services/idempotency';
@@ -36,7 +36,7 @@ function createServices(env: Env, overrides: Partial<Services>): Services {
       secret: env.BACKEND_SECRET,
       runs: new DurableObjectRuns(env.RUNS),
     });
-  const upstreams = new Map(env.UPSTREAMS.map((upstream) => [upstream.id, new OpenAiBackend(upstream)]));
+  const upstreams = new Map(env.UPSTREAMS.map((upstream) => [upstream.id, createUpstream(upstream)]));
   const models = [...upstreams.values()].map(({ model }) => model);
   const backend =
     upstreams.size === 0 ? own : new RoutedBackend(own, { get: (id) => upstreams.get(id), models });
@@ -62,4 +62,8 @@ function createServices(env: Env, overrides: Partial<Services>): Services {
     ledger,
     answerCache,
   };
+}
+
+function createUpstream(upstream: Upstream): HfBackend | OpenAiBackend {
+  return upstream.driver === 'hf' ? new HfBackend(upstream) : new OpenAiBackend(upstream);
 }

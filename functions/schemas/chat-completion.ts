@@ -2,6 +2,7 @@
 import { z } from '@hono/zod-openapi';
 import { BestOfSchema } from './best-of';
 import { EarlyExitSchema } from './early-exit';
+import { EscalationSchema } from './escalate';
 import { ToolCallPieceSchema, ToolCallSchema } from './tool-call';
 import { UsageSchema } from './usage';
 
@@ -55,6 +56,7 @@ export const ChatCompletionSchema = z
     usage: UsageSchema,
     early_exit: EarlyExitSchema.optional(),
     best_of: BestOfSchema.optional(),
+    escalation: EscalationSchema.optional(),
     metadata: MetadataSchema.optional(),
   })
   .openapi('ChatCompletion');
@@ -82,6 +84,7 @@ export const ChatCompletionChunkSchema = z
     usage: UsageSchema.nullish(),
     early_exit: EarlyExitSchema.optional(),
     best_of: BestOfSchema.optional(),
+    escalation: EscalationSchema.optional(),
   })
   .openapi('ChatCompletionChunk');
 

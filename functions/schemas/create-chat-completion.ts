@@ -4,6 +4,7 @@ import { bestOfParameters, checkBestOf } from './best-of';
 import { MetadataSchema } from './chat-completion';
 import { ChatMessagesSchema } from './chat-message';
 import { EarlyExitRequestSchema, faultOfEarlyExit } from './early-exit';
+import { checkEscalate, EscalateSchema } from './escalate';
 import { checkKeys, rejectWith } from './reject';
 import { ResponseFormatSchema } from './response-format';
 import { faultOfChoice, ToolChoiceSchema, ToolsSchema } from './tool';
@@ -59,6 +60,7 @@ const parameters = {
     description: 'Whether one answer may make several calls.',
   }),
   early_exit: EarlyExitRequestSchema.nullish(),
+  escalate: EscalateSchema.nullish(),
   ...bestOfParameters,
 };
 
@@ -115,6 +117,7 @@ export const CreateChatCompletionSchema = z
     if (risk !== undefined)
       context.addIssue({ code: 'custom', path: ['early_exit', 'max_risk'], message: risk });
     checkBestOf(body, context);
+    checkEscalate(body, context);
     const [older, newer] = [body.max_tokens ?? undefined, body.max_completion_tokens ?? undefined];
     if (older !== undefined && newer !== undefined && older !== newer) {
       invalid('max_tokens', "must not differ from 'max_completion_tokens'");

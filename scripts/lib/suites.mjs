@@ -9,7 +9,14 @@ import { findNode24, findTool } from './node24.mjs';
 import { paths, root } from './paths.mjs';
 
 /** @typedef {{ command: string, args: string[], env: Record<string, string | undefined> }} Call */
-/** @typedef {{ name: string, python: 'none' | 'test', model: boolean, call: () => Call }} Suite */
+/**
+ * @typedef {object} Suite
+ * @property {string} name
+ * @property {'none' | 'test'} python
+ * @property {boolean} model
+ * @property {string} [packages] a folder with packages of its own; such a suite runs only when it is named
+ * @property {() => Call} call
+ */
 
 /** In the order in which a failure is cheapest to find. @type {Suite[]} */
 export const suites = [
@@ -18,16 +25,25 @@ export const suites = [
   { name: 'sdk', python: 'none', model: false, call: () => vitest('sdk') },
   { name: 'backend', python: 'test', model: true, call: pytest },
   { name: 'e2e', python: 'test', model: true, call: () => vitest('e2e') },
+  {
+    name: 'browser',
+    python: 'test',
+    model: true,
+    packages: path.join(root, 'test', 'browser'),
+    call: () => vitest('browser'),
+  },
 ];
 
-/** @param {string[]} names none means all */
+/** @param {string[]} names none means all that need no packages of their own */
 export function chooseSuites(names) {
   const unknown = names.find((name) => !suites.some((suite) => suite.name === name));
   if (unknown)
     throw new Failure(
       `There is no test suite "${unknown}": the suites are ${suites.map(({ name }) => name).join(', ')}.`,
     );
-  return names.length === 0 ? suites : suites.filter(({ name }) => names.includes(name));
+  return suites.filter(({ name, packages }) =>
+    names.length === 0 ? packages === undefined : names.includes(name),
+  );
 }
 
 /** @returns {Call} */

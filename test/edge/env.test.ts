@@ -71,7 +71,11 @@ describe('parseEnv', () => {
       'https://upstream.example/v1',
       'http://localhost:8000/v1',
     ]);
-    expect(UPSTREAMS[0]).toMatchObject({ capabilities: ['chat'], zero_data_retention: false });
+    expect(UPSTREAMS[0]).toMatchObject({
+      driver: 'openai',
+      capabilities: ['chat'],
+      zero_data_retention: false,
+    });
   });
 
   it.each<[string, unknown, string]>([
@@ -91,6 +95,7 @@ describe('parseEnv', () => {
     ],
     ['no context', [upstream(), upstream({ context_length: 0 })], 'UPSTREAMS[1].context_length'],
     ['a name twice', [upstream(), upstream()], 'UPSTREAMS must not name an id twice'],
+    ['a driver that there is none of', [upstream({ driver: 'tgi' })], 'UPSTREAMS[0].driver'],
     ['a typo', [upstream({ modle: 'x' })], 'Unrecognized key: "modle"'],
   ])('refuses upstreams with %s, without showing them', (_, value, message) => {
     const text = typeof value === 'string' ? value : JSON.stringify(value);

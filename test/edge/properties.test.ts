@@ -8,7 +8,7 @@ const json = fc.jsonValue({ maxDepth: 4 });
 const PARAMETERS =
   'model messages temperature top_p stop n seed max_tokens max_completion_tokens logit_bias logprobs ' +
   'top_logprobs stream_options metadata store user tools text tool_choice response_format modalities ' +
-  'functions best_of reward_model __proto__ constructor toString';
+  'functions best_of reward_model escalate __proto__ constructor toString';
 const names = fc.constantFrom('', ...PARAMETERS.split(' '));
 const message = fc.record(
   {

@@ -110,12 +110,16 @@ test("the files of README's nine steps exist", () => {
 });
 
 test('every direct dependency is explained', () => {
-  const node = ['package.json', 'bench/rivals/package.json', 'sdk/typescript/generator/package.json'].flatMap(
-    (file) => {
-      const { dependencies, devDependencies, optionalDependencies } = JSON.parse(read(file));
-      return Object.keys({ ...dependencies, ...devDependencies, ...optionalDependencies });
-    },
-  );
+  const manifests = [
+    'package.json',
+    'bench/rivals/package.json',
+    'sdk/typescript/generator/package.json',
+    'test/browser/package.json',
+  ];
+  const node = manifests.flatMap((file) => {
+    const { dependencies, devDependencies, optionalDependencies } = JSON.parse(read(file));
+    return Object.keys({ ...dependencies, ...devDependencies, ...optionalDependencies });
+  });
   const python = filesUnder('gpu-backend/requirements', /\.in$/).flatMap((file) =>
     [...read(file).matchAll(/^([a-z][\w-]*)==/gm)].map(([, name]) => name),
   );
@@ -133,4 +137,18 @@ test('actions of workflows are pinned by their full hash', () => {
   );
   assert.ok(uses.length > 0);
   for (const action of uses) assert.match(action, /@[0-9a-f]{40}$/);
+});
+
+test('the tests that the table of pains names exist', () => {
+  const named = [...read('docs/pains.md').matchAll(/`(test\/[^`]+)` "([^"]+)"/g)];
+  assert.ok(named.length > 40);
+  for (const [, file, name] of named) assert.ok(read(file).includes(name), `${file}: ${name}`);
+});
+
+test('the edge needs no container and nothing remote', () => {
+  const config = read('wrangler.toml').replaceAll(/#.*/g, '');
+  assert.match(config, /^\[\[d1_databases\]\]/m);
+  assert.doesNotMatch(config, /containers|\bremote\b/);
+  // Bindings that have no local form may stand below `env` only.
+  assert.doesNotMatch(config, /^\[+(?:ai|browser|images|vectorize|dispatch_namespaces|vpc_services)\b/m);
 });

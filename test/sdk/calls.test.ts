@@ -39,6 +39,13 @@ describe('a call', () => {
       '/v1/usage?start_time=7&group_by=model&group_by=user_id',
       (c: Attune) => c.usage({ start_time: 7, group_by: ['model', 'user_id'] }),
     ],
+    ['purge', 'DELETE', '/v1/cache', (c: Attune) => c.purgeCache()],
+    [
+      'purge of another',
+      'DELETE',
+      '/v1/cache?project_id=p',
+      (c: Attune) => c.purgeCache({ project_id: 'p' }),
+    ],
     ['tokenize', 'POST', '/v1/tokenize', (c: Attune) => c.tokenize({ model: 'm', text: 'x' })],
     [
       'compare',

@@ -2,6 +2,8 @@
 import { createServer } from 'node:http';
 import { FakeCalls } from './fake-calls.mjs';
 import { answerWrongly, readFault, triesOf } from './fake-faults.mjs';
+import { answerHf, HF_PATH } from './fake-hf.mjs';
+import { logprobsOf } from './fake-logprobs.mjs';
 import { answerOpenAi, OPENAI_PATH } from './fake-openai.mjs';
 import { answerRewards } from './fake-rewards.mjs';
 
@@ -72,6 +74,7 @@ async function answer(request, response, { secret, calls }) {
     return answerWrongly(fault, response, { isStream: call.body?.stream === true, host });
   }
   if (pathname === OPENAI_PATH) return answerOpenAi(request, response, call.body);
+  if (pathname === HF_PATH) return answerHf(request, response, call.body);
   if (request.headers['x-attune-secret'] !== secret)
     return fail(response, id, 401, 'invalid_api_key', 'wrong secret');
   if (pathname === '/internal/models') return json(response, 200, { data: MODELS });
@@ -260,13 +263,13 @@ function chunk({ id, created, model }, delta, finishReason = null) {
 }
 
 /** Of several choices the second one is the best for the fake reward model. */
-function completion({ id, created, model, n = 1 }, content = WORDS.join('')) {
+function completion({ id, created, model, n = 1, logprobs = false }, content = WORDS.join('')) {
   const contents = Array.from({ length: n }, (_, index) => (index === 1 ? 'best 99' : `choice ${index}`));
   if (n === 1) contents[0] = content;
   const choices = contents.map((text, index) => ({
     index,
     message: { role: 'assistant', content: text, refusal: null },
-    logprobs: null,
+    logprobs: logprobs ? logprobsOf(model, WORDS) : null,
     finish_reason: 'stop',
   }));
   const object = 'chat.completion';

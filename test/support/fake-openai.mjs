@@ -59,8 +59,13 @@ export async function answerOpenAi(request, response, body) {
     case 'hang':
       return undefined;
     default:
-      return body.stream ? stream(body, response) : send(response, 200, completion(body));
+      return sayWords(body, response);
   }
+}
+
+/** The answer of a model that works, as far as its name lets it. */
+export function sayWords(body, response) {
+  return body.stream ? stream(body, response) : send(response, 200, completion(body));
 }
 
 async function stream(body, response) {

@@ -6,12 +6,14 @@ import { newId } from '../../functions/lib/id';
 import { D1KeyStore } from '../../functions/services/keys';
 import { createApiKey, seedSql } from '../../scripts/lib/dev-key.mjs';
 import { bindings } from './bindings';
+import { checkAnswer, declaredOperations } from './check-answer';
 import type { ErrorBody } from './error-body';
 
 export const ORIGIN = 'https://edge.test';
 
 /** Making an app takes longer than most requests. It keeps nothing: services belong to the bindings, which are new for each call. */
 const app = createApp();
+const operations = declaredOperations(app);
 
 interface KeyOptions {
   scopes?: string[];
@@ -42,7 +44,7 @@ export interface CallOptions {
   env?: Record<string, unknown>;
 }
 
-/** Sends one request through the whole app and waits for what it left to `waitUntil`. */
+/** Sends one request through the whole app, waits for what it left to `waitUntil`, and holds the answer to the specification. */
 export async function call(path: string, options: CallOptions = {}): Promise<Response> {
   const { method, key, headers, body, signal, services, env } = options;
   const isRaw = typeof body === 'string' || body instanceof Uint8Array || body instanceof ReadableStream;
@@ -62,6 +64,7 @@ export async function call(path: string, options: CallOptions = {}): Promise<Res
   if (!response.headers.get('content-type')?.startsWith('text/event-stream')) {
     await waitOnExecutionContext(context);
   }
+  await checkAnswer(operations, request.method, new URL(request.url).pathname, response);
   return response;
 }
 

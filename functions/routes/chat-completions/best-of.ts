@@ -2,9 +2,8 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../context';
 import { ApiError } from '../../errors';
-import { DONE, encodeEvent } from '../../lib/sse';
 import { timed } from '../../middleware/timing';
-import type { ChatCompletion, ChatCompletionChunk } from '../../schemas/chat-completion';
+import type { ChatCompletion } from '../../schemas/chat-completion';
 import type { CreateChatCompletion } from '../../schemas/create-chat-completion';
 import type { ReadUsage } from '../../schemas/reward-usage';
 import type { BackendCall, ChatCall } from '../../services/backend';
@@ -71,18 +70,4 @@ function addRead(usage: ChatCompletion['usage'], read: ReadUsage): ChatCompletio
     total_tokens: usage.total_tokens + read.input_tokens,
     prompt_tokens_details: { cached_tokens: details.cached_tokens + read.cached_tokens },
   };
-}
-
-/** A whole answer as the event stream that a backend would have sent. */
-export function toEventStream(completion: ChatCompletion): ReadableStream<Uint8Array> {
-  const { id, created, model, system_fingerprint, choices, usage, early_exit, best_of } = completion;
-  const shared = { id, object: 'chat.completion.chunk' as const, created, model, system_fingerprint };
-  const chunks: ChatCompletionChunk[] = choices.flatMap(({ index, message, logprobs, finish_reason }) => [
-    { ...shared, choices: [{ index, delta: { role: 'assistant', content: '' } }] },
-    { ...shared, choices: [{ index, delta: { content: message.content }, logprobs }] },
-    { ...shared, choices: [{ index, delta: {}, finish_reason }], best_of },
-  ]);
-  chunks.push({ ...shared, choices: [], usage, ...(early_exit && { early_exit }) });
-  const done = new TextEncoder().encode(`data: ${DONE}\n\n`);
-  return new Blob([...chunks.map(encodeEvent), done]).stream();
 }

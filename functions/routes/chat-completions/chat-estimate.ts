@@ -3,7 +3,7 @@ import type { Context } from 'hono';
 import type { AppEnv } from '../../context';
 import { MAX_BEST_OF } from '../../schemas/best-of';
 import type { ChatCompletion, ChatCompletionChunk } from '../../schemas/chat-completion';
-import type { Tokens, TokenUse } from '../../services/ledger';
+import { amountOf, type Tokens, type TokenUse } from '../../services/ledger';
 import { countBytes, mostTokensOf, readContextLength } from '../prompt-bounds';
 
 /** What templates add that no byte of the body stands for: a default system prompt, how to call tools. */
@@ -16,11 +16,22 @@ type ChatBody = Partial<Record<string, unknown>>;
 export async function estimateChat(c: Context<AppEnv>): Promise<TokenUse> {
   const body = (await c.req.json<ChatBody | null>()) ?? {};
   const model = typeof body['model'] === 'string' ? body['model'] : '';
-  const most = { model, ...mostTokens(body, await readContextLength(c, model)) };
+  const most: TokenUse = { model, ...mostTokens(body, await readContextLength(c, model)) };
+  const escalate = body['escalate'] as { to?: unknown; max_cost?: unknown } | null | undefined;
+  if (typeof escalate?.to === 'string') {
+    const tokens = mostTokens(body, await readContextLength(c, escalate.to));
+    const escalated = { model: escalate.to, ...tokens };
+    if (isAffordable(escalated, escalate.max_cost)) return { ...most, escalated };
+  }
   const rewardModel = body['reward_model'];
   if (typeof rewardModel !== 'string') return most;
   const promptTokens = mostJudged(body, await readContextLength(c, rewardModel));
   return { ...most, judged: { model: rewardModel, promptTokens } };
+}
+
+/** False when it could cost more than the caller allows: then it is never used, and nothing is reserved for it. */
+export function isAffordable(most: TokenUse, maxCost: unknown): boolean {
+  return typeof maxCost !== 'number' || amountOf(most).micros <= maxCost;
 }
 
 /** Every answer beside every other one, each time as much as the reward model can read. */

@@ -8,11 +8,13 @@ import { ApiError } from '../../errors';
 import { newId } from '../../lib/id';
 import { toUnixSeconds } from '../../lib/time';
 import { timed } from '../../middleware/timing';
-import { ChatCompletionSchema } from '../../schemas/chat-completion';
-import { CreateChatCompletionSchema } from '../../schemas/create-chat-completion';
+import { type ChatCompletion, ChatCompletionSchema } from '../../schemas/chat-completion';
+import { type CreateChatCompletion, CreateChatCompletionSchema } from '../../schemas/create-chat-completion';
+import type { ChatCall } from '../../services/backend';
 import { KEPT_DAYS } from '../../services/chat-completions';
 import { chooseBest } from './best-of';
 import { estimateChat, toTokens } from './chat-estimate';
+import { answerOrEscalate } from './escalate';
 import { streamChatCompletion } from './stream-chat-completion';
 import { toChatCall } from './to-chat-call';
 
@@ -78,6 +80,13 @@ function allowStoring(c: Context<AppEnv>): void {
   c.header('x-data-retention', `${KEPT_DAYS}d`);
 }
 
+function complete(c: Context<AppEnv>, body: CreateChatCompletion, chat: ChatCall): Promise<ChatCompletion> {
+  const call = backendCall(c);
+  if (body.reward_model) return chooseBest(c, body, body.reward_model, chat, call);
+  if (body.escalate) return answerOrEscalate(c, body.escalate, chat, call);
+  return c.var.services.backend.chat(chat, call);
+}
+
 export function registerCreateChatCompletion(app: App): void {
   app.openapi(route, async (c) => {
     const body = c.req.valid('json');
@@ -90,12 +99,8 @@ export function registerCreateChatCompletion(app: App): void {
     });
     if (body.stream === true) return streamChatCompletion(c, body, chat);
 
-    const call = backendCall(c);
-    const completing = body.reward_model
-      ? chooseBest(c, body, body.reward_model, chat, call)
-      : c.var.services.backend.chat(chat, call);
-    const completion = await timed(c, 'backend', completing);
-    // Without effect after chooseBest, which knows more.
+    const completion = await timed(c, 'backend', complete(c, body, chat));
+    // Without effect where several models made the answer: who asked them knows more.
     c.var.metering.settle(toTokens(completion.usage));
     if (body.store === true) {
       const stored = { ...completion, metadata: body.metadata ?? {} };

@@ -7,11 +7,13 @@ import { timed } from '../../middleware/timing';
 import { describeStreamError } from '../../on-error';
 import type { ChatCompletionChunk } from '../../schemas/chat-completion';
 import type { CreateChatCompletion } from '../../schemas/create-chat-completion';
-import { relayEvents, type ChatCall } from '../../services/backend';
+import { type BackendCall, type ChatCall, relayEvents } from '../../services/backend';
 import { ChatCompletionAssembler } from '../../services/chat-completions';
 import type { TokenUse } from '../../services/ledger';
-import { chooseBest, toEventStream } from './best-of';
+import { chooseBest } from './best-of';
 import { StreamedTokens } from './chat-estimate';
+import { answerOrEscalate } from './escalate';
+import { toEventStream } from './to-event-stream';
 
 const HEADERS = {
   'content-type': 'text/event-stream; charset=utf-8',
@@ -26,20 +28,19 @@ export async function streamChatCompletion(
   body: CreateChatCompletion,
   chat: ChatCall,
 ): Promise<Response> {
-  const { backend, keepAliveMs, probeMs } = c.var.services;
+  const { keepAliveMs, probeMs } = c.var.services;
   const ours = new AbortController();
   const call = backendCall(c);
   const signal = AbortSignal.any([call.signal, ours.signal]);
   const stored = body.store === true ? storing(c, body) : undefined;
-  const metered = metering(c, signal, body.best_of ? c.var.metering.most : undefined);
+  const isWholeFirst = Boolean(body.best_of ?? body.escalate);
+  const metered = metering(c, signal, isWholeFirst ? c.var.metering.most : undefined);
   const stream = await timed(
     c,
     'backend',
     relayEvents({
       // The usage is asked for in any case, but only passed on when the caller wants it.
-      opening: body.reward_model
-        ? chooseBest(c, body, body.reward_model, chat, { ...call, signal }).then(toEventStream)
-        : backend.streamChat({ ...chat, include_usage: true }, { ...call, signal }),
+      opening: open(c, body, chat, { ...call, signal }),
       abort: () => ours.abort(),
       signal,
       acceptedAtMs: c.var.acceptedAtMs,
@@ -58,6 +59,18 @@ export async function streamChatCompletion(
     }),
   );
   return c.body(stream, 200, HEADERS);
+}
+
+/** Where several models make an answer it is known whole before it is given. */
+async function open(
+  c: Context<AppEnv>,
+  body: CreateChatCompletion,
+  chat: ChatCall,
+  call: BackendCall,
+): Promise<ReadableStream<Uint8Array>> {
+  if (body.reward_model) return toEventStream(await chooseBest(c, body, body.reward_model, chat, call));
+  if (body.escalate) return toEventStream(await answerOrEscalate(c, body.escalate, chat, call));
+  return c.var.services.backend.streamChat({ ...chat, include_usage: true }, call);
 }
 
 /**

@@ -26,6 +26,8 @@ export interface HttpTransportOptions {
   runs?: SharedRuns;
   /** The headers that prove who calls. */
   credentials: Readonly<Record<string, string>>;
+  /** Headers that differ from call to call. */
+  headersOf?: (call: BackendCall) => Readonly<Record<string, string>>;
   /** The error behind an answer with another status than 200. */
   readError?: ReadError;
   graceMs?: number;
@@ -42,6 +44,7 @@ export class HttpTransport {
   readonly urls: readonly string[];
   readonly #pool: UrlPool;
   readonly #credentials: Readonly<Record<string, string>>;
+  readonly #headersOf: (call: BackendCall) => Readonly<Record<string, string>>;
   readonly #readError: ReadError;
   readonly #graceMs: number;
   readonly #fetch: typeof fetch;
@@ -52,6 +55,7 @@ export class HttpTransport {
     this.urls = options.urls.map((url) => url.replace(/\/+$/, ''));
     this.#pool = new UrlPool(this.urls);
     this.#credentials = options.credentials;
+    this.#headersOf = options.headersOf ?? (() => ({}));
     this.#readError = options.readError ?? readErrorResponse;
     this.#graceMs = options.graceMs ?? GRACE_MS;
     this.#fetch = options.fetch ?? ((input, init) => fetch(input, init));
@@ -84,6 +88,7 @@ export class HttpTransport {
       'x-request-id': call.requestId,
       'x-deadline-ms': String(call.deadlineMs),
       traceparent: call.traceparent,
+      ...this.#headersOf(call),
       ...this.#credentials,
     });
     if (request.body !== undefined) headers.set('content-type', 'application/json');

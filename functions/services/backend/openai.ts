@@ -9,11 +9,9 @@ import { readOpenAiError } from './openai-error';
 import { toOpenAiRequest } from './openai-request';
 import { toOurEvents } from './openai-stream';
 import { readEventStream, readJson } from './read-body';
+import { toModelInfo } from './upstream-model';
 
 type Options = Omit<HttpTransportOptions, 'urls' | 'credentials' | 'readError'>;
-
-/** What lies behind such a model nobody tells us: it may be another one tomorrow. */
-export const UPSTREAM_REVISION = 'upstream';
 
 export class OpenAiBackend implements ChatBackend {
   readonly model: ModelInfo;
@@ -50,17 +48,4 @@ export class OpenAiBackend implements ChatBackend {
     const path = '/chat/completions';
     return { method: 'POST' as const, path, body: toOpenAiRequest(body, this.#name, stream) };
   }
-}
-
-/** As `GET /v1/models` lists it: what the other server calls it, and where it is, is nobody's business. */
-function toModelInfo({
-  id,
-  context_length,
-  capabilities,
-  languages,
-  license,
-  owned_by,
-}: Upstream): ModelInfo {
-  const unknown = { created: 0, revision: UPSTREAM_REVISION, shutdown_date: null };
-  return { id, context_length, capabilities, languages, license, owned_by, ...unknown };
 }

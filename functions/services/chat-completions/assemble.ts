@@ -12,12 +12,14 @@ export class ChatCompletionAssembler {
   #usage: ChatCompletion['usage'] | undefined;
   #earlyExit: ChatCompletion['early_exit'];
   #bestOf: ChatCompletion['best_of'];
+  #escalation: ChatCompletion['escalation'];
 
   add(chunk: ChatCompletionChunk): void {
     this.#first ??= chunk;
     if (chunk.usage) this.#usage = chunk.usage;
     if (chunk.early_exit) this.#earlyExit = chunk.early_exit;
     if (chunk.best_of) this.#bestOf = chunk.best_of;
+    if (chunk.escalation) this.#escalation = chunk.escalation;
     for (const choice of chunk.choices) this.#addChoice(choice);
   }
 
@@ -37,6 +39,7 @@ export class ChatCompletionAssembler {
       usage: this.#usage,
       ...(this.#earlyExit === undefined ? {} : { early_exit: this.#earlyExit }),
       ...(this.#bestOf === undefined ? {} : { best_of: this.#bestOf }),
+      ...(this.#escalation === undefined ? {} : { escalation: this.#escalation }),
     };
   }
 

@@ -1,4 +1,5 @@
-// The exit ladder's cheap rungs: answers that were given before, and runs that are shared. The Durable Object's class is exported by the Worker's entry.
+// The exit ladder: answers that were given before, runs that are shared, and how sure a model was. The Durable Object's class is exported by the Worker's entry.
+export { confidenceOf } from './confidence';
 export type {
   Answer,
   AnswerCache,

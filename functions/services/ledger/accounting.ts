@@ -26,7 +26,7 @@ export interface Amount {
 }
 
 /** The rungs of the exit ladder. */
-export type Exit = 'cache' | 'coalesced' | 'full';
+export type Exit = 'cache' | 'coalesced' | 'full' | 'upstream';
 
 /** What usage says of a request: who asked for what, and the tokens. */
 export interface Use {

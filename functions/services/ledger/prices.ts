@@ -25,17 +25,25 @@ export interface TokenUse {
   cachedTokens?: number;
   /** What a reward model read beside it, to choose among its answers. */
   judged?: { model: string; promptTokens: number };
+  /** What a larger model used after it, because it was unsure. */
+  escalated?: { model: string; promptTokens: number; completionTokens: number };
 }
 
 /** Tokens and their price, rounded up to a whole millionth. */
-export function amountOf({ model, promptTokens, completionTokens, judged }: TokenUse): Amount {
-  const { input, output } = priceOf(model);
-  const price = promptTokens * input + completionTokens * output;
-  const judging = judged === undefined ? 0 : judged.promptTokens * priceOf(judged.model).input;
+export function amountOf({ judged, escalated, ...own }: TokenUse): Amount {
+  const parts = [own, judged && { ...judged, completionTokens: 0 }, escalated].filter(
+    (part) => part !== undefined,
+  );
+  const price = parts.reduce((sum, part) => sum + priceOfPart(part), 0);
   return {
-    tokens: promptTokens + completionTokens + (judged?.promptTokens ?? 0),
-    micros: Math.ceil((price + judging) / 1e6),
+    tokens: parts.reduce((sum, part) => sum + part.promptTokens + part.completionTokens, 0),
+    micros: Math.ceil(price / 1e6),
   };
+}
+
+function priceOfPart({ model, promptTokens, completionTokens }: TokenUse): number {
+  const { input, output } = priceOf(model);
+  return promptTokens * input + completionTokens * output;
 }
 
 function priceOf(model: string): Price {

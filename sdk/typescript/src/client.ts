@@ -1,9 +1,11 @@
 // The client: settings read once, and the operations by resource.
 import type { Call } from './call';
-import { createTokenization, readLimits, readUsage, rerankDocuments } from './generated/sdk.gen';
+import { createTokenization, purgeCache, readLimits, readUsage, rerankDocuments } from './generated/sdk.gen';
 import type {
+  CacheDeleted,
   CreateTokenizationRequest,
   Limits,
+  PurgeCacheData,
   ReadUsageData,
   RerankDocumentsRequest,
   Reranking,
@@ -20,6 +22,7 @@ import { Projects } from './resources/projects';
 import { Rewards } from './resources/rewards';
 import { Transport } from './transport';
 
+export type CacheQuery = NonNullable<PurgeCacheData['query']>;
 export type UsageQuery = Omit<ReadUsageData['query'], 'group_by[]'>;
 
 export class Attune {
@@ -62,5 +65,10 @@ export class Attune {
   /** What the key's project has used, by day; the next page is the same query with `page`. */
   usage(query: UsageQuery, options?: CallOptions): Call<UsagePage> {
     return this.#transport.json((wire) => readUsage({ ...wire, query }), options);
+  }
+
+  /** Forgets what was cached of a project, the key's own unless another is named: for keys with the scope `keys:admin`. */
+  purgeCache(query: CacheQuery = {}, options?: CallOptions): Call<CacheDeleted> {
+    return this.#transport.json((wire) => purgeCache({ ...wire, query }), options);
   }
 }

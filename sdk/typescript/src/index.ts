@@ -1,5 +1,5 @@
 // The public face of the client.
-export { Attune, type UsageQuery } from './client';
+export { Attune, type CacheQuery, type UsageQuery } from './client';
 export type { Answer, Call } from './call';
 export type { CallOptions, ClientOptions } from './options';
 export type { Page, PagedCall } from './page';
@@ -27,6 +27,7 @@ export type {
   ApiKeyWithValue,
   AuditLog,
   AuditLogList,
+  CacheDeleted,
   ChatCompletion,
   ChatCompletionChunk,
   ChatCompletionDeleted,

@@ -186,7 +186,17 @@ describe('Cache-Control of the request', () => {
   });
 
   it('max-age takes no older answer', async () => {
-    const kept = { headers: { 'content-type': 'application/json' }, body: new Uint8Array(2).fill(49) };
+    const usage = {
+      prompt_tokens: 1,
+      completion_tokens: 1,
+      total_tokens: 2,
+      prompt_tokens_details: { cached_tokens: 0 },
+      completion_tokens_details: { reasoning_tokens: 0 },
+    };
+    const name = { id: 'kept', object: 'chat.completion', created: 1, model: 'fake' };
+    const answer = { ...name, system_fingerprint: null, choices: [], usage };
+    const body = new TextEncoder().encode(JSON.stringify(answer));
+    const kept = { headers: { 'content-type': 'application/json' }, body };
     const answerCache = {
       keyOf: async () => ({ projectId: 'p', hash: newId('key') }),
       find: async () => ({ ...kept, keptAtMs: Date.now() - 30_500 }),
@@ -203,7 +213,7 @@ describe('Cache-Control of the request', () => {
     expect(cacheOf(await ask(29))).toEqual(MISS);
     const response = await ask(30);
     expect([...cacheOf(response), response.headers.get('age')]).toEqual([...HIT, '30']);
-    expect(await response.text()).toBe('11');
+    expect(await response.json()).toEqual(answer);
   });
 });
 

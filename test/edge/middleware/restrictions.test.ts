@@ -14,6 +14,7 @@ describe('a key with allowed models', () => {
   it.each([
     ['/v1/chat/completions', chatBody({ model: 'other' }), 'model'],
     ['/v1/chat/completions', chatBody({ best_of: 2, reward_model: 'fake-judge' }), 'reward_model'],
+    ['/v1/chat/completions', chatBody({ escalate: { to: 'gpt-x', min_confidence: 0.5 } }), 'escalate.to'],
     ['/v1/tokenize', { model: 'other', text: 'a' }, 'model'],
     ['/v1/rewards/compare', { model: 'fake-judge', input: 'q', a: 'a', b: 'b' }, 'model'],
     ['/v2/rerank', { model: 'fake-judge', query: 'q', documents: ['a'] }, 'model'],

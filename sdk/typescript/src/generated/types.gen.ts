@@ -266,6 +266,7 @@ export type ChatCompletion = {
     usage: Usage;
     early_exit?: EarlyExit;
     best_of?: BestOf;
+    escalation?: Escalation;
     metadata?: Metadata;
 };
 
@@ -289,6 +290,7 @@ export type ChatCompletionChunk = {
     usage?: Usage;
     early_exit?: EarlyExit;
     best_of?: BestOf;
+    escalation?: Escalation;
 };
 
 export type ChatCompletionDeleted = {
@@ -491,6 +493,7 @@ export type CreateChatCompletionRequest = {
      */
     parallel_tool_calls?: boolean | null;
     early_exit?: EarlyExitRequest;
+    escalate?: Escalate;
     /**
      * How many answers to make; the one that `reward_model` likes best is given, and `usage` counts all of them and what the reward model reads.
      */
@@ -675,6 +678,37 @@ export type Error = {
             code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'permission_denied' | 'model_not_allowed' | 'ip_address_not_allowed' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'idempotency_key_conflict' | 'idempotency_request_in_progress' | 'idempotency_replay_unavailable' | 'conflict' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'project_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
         }>;
     };
+};
+
+export type Escalate = {
+    /**
+     * A model of another server, which is asked where `model` is unsure.
+     */
+    to: string;
+    /**
+     * `to` is asked when the least probable token of the answer is less probable than this.
+     */
+    min_confidence: number;
+    /**
+     * Millionths of the currency. Where asking `to` could cost more it is not asked; a small `max_completion_tokens` makes it cheaper.
+     */
+    max_cost?: number | null;
+} | null;
+
+export type Escalation = {
+    to: string;
+    /**
+     * The least probability of a token in the first model's answer; 0 where it is not known.
+     */
+    confidence: number;
+    /**
+     * `escalated`: this is the answer of `to`. Else it is that of the first model, because it was `confident`, because `to` could have cost more than `max_cost`, or because it `failed`.
+     */
+    outcome: 'confident' | 'escalated' | 'too_costly' | 'failed';
+    /**
+     * The code of the error that `to` failed with.
+     */
+    error: string | null;
 };
 
 export type Health = {

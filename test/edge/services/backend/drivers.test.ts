@@ -1,10 +1,11 @@
 // The contract of chat that every driver keeps, run over real sockets against each of them.
 import { describe, expect, it } from 'vitest';
-import { ApiError, toApiError } from '../../../../functions/errors';
+import { ApiError, type ErrorCode, toApiError } from '../../../../functions/errors';
 import {
   type BackendCall,
   type ChatBackend,
   type ChatCall,
+  HfBackend,
   HttpBackend,
   OpenAiBackend,
   relayEvents,
@@ -16,12 +17,16 @@ import {
 } from '../../../../functions/schemas/chat-completion';
 import { bindings } from '../../../support/bindings';
 import { backendCall, chatCall } from '../../../support/chat-call';
+import { HF_TOKEN } from '../../../support/fake-hf.mjs';
 import { OPENAI_KEY } from '../../../support/fake-openai.mjs';
 import { eventually, seenByBackend } from '../../../support/harness';
+import { upstream } from '../../../support/upstream';
 
 interface Driver {
   /** The driver for a model, behind a fault if one is named. */
   make: (model: string, options?: { fault?: string; credentials?: string }) => ChatBackend;
+  /** What a 503 of whatever stands in front of it means. */
+  gateway503: ErrorCode;
 }
 
 const at = (fault: string | undefined) =>
@@ -31,23 +36,17 @@ const DRIVERS: Record<string, Driver> = {
   http: {
     make: (_, { fault, credentials = 'edge-test-secret' } = {}) =>
       new HttpBackend({ urls: [at(fault)], secret: credentials, graceMs: 50 }),
+    gateway503: 'backend_unavailable',
   },
   openai: {
     make: (id, { fault, credentials = OPENAI_KEY } = {}) =>
-      new OpenAiBackend(
-        {
-          id,
-          url: `${at(fault)}/openai/v1`,
-          api_key: credentials,
-          context_length: 8192,
-          capabilities: ['chat', 'tools'],
-          languages: ['en'],
-          license: 'unknown',
-          owned_by: 'upstream',
-          zero_data_retention: false,
-        },
-        { graceMs: 50 },
-      ),
+      new OpenAiBackend(upstream(`${at(fault)}/openai/v1`, { id, api_key: credentials }), { graceMs: 50 }),
+    gateway503: 'backend_unavailable',
+  },
+  hf: {
+    make: (id, { fault, credentials = HF_TOKEN } = {}) =>
+      new HfBackend(upstream(`${at(fault)}/hf`, { id, api_key: credentials }), { graceMs: 50 }),
+    gateway503: 'model_loading',
   },
 };
 
@@ -88,7 +87,7 @@ async function relay(driver: ChatBackend, body: ChatCall, changes: Partial<Backe
 const textOf = (chunks: ChatCompletionChunk[]) =>
   chunks.flatMap(({ choices }) => choices.map(({ delta }) => delta.content ?? '')).join('');
 
-describe.each(Object.entries(DRIVERS))('the driver %s', (_name, { make }) => {
+describe.each(Object.entries(DRIVERS))('the driver %s', (_name, { make, gateway503 }) => {
   it('gives an answer under our id and name, with its usage', async () => {
     const body = chatCall();
     const answer = await make('fake').chat(body, backendCall());
@@ -192,14 +191,14 @@ describe.each(Object.entries(DRIVERS))('the driver %s', (_name, { make }) => {
     }
   });
 
-  it.each([
+  it.each<[string, ErrorCode]>([
     ['html', 'upstream_invalid_response'],
     ['half-json', 'upstream_invalid_response'],
     ['cut-json', 'backend_unavailable'],
     ['no-body', 'upstream_invalid_response'],
     ['endless', 'upstream_invalid_response'],
     ['redirect', 'upstream_invalid_response'],
-    ['gateway-503', 'backend_unavailable'],
+    ['gateway-503', gateway503],
     ['big-header', 'backend_unavailable'],
     ['big-error', 'upstream_invalid_response'],
     ['hang', 'deadline_exceeded'],

@@ -7,22 +7,13 @@ import { toOpenAiRequest } from '../../../../functions/services/backend/openai-r
 import { bindings } from '../../../support/bindings';
 import { backendCall, chatCall } from '../../../support/chat-call';
 import { OPENAI_KEY } from '../../../support/fake-openai.mjs';
+import { upstream } from '../../../support/upstream';
 
-const upstream = (model: string) => ({
-  id: 'mine',
-  model,
-  url: `${bindings.BACKEND_URL}/openai/v1`,
-  api_key: OPENAI_KEY,
-  context_length: 8192,
-  capabilities: ['chat' as const],
-  languages: [],
-  license: 'unknown',
-  owned_by: 'upstream',
-  zero_data_retention: false,
-});
+const theirs = (model: string) =>
+  upstream(`${bindings.BACKEND_URL}/openai/v1`, { model, api_key: OPENAI_KEY });
 
 const ask = (model: string, changes = {}) =>
-  new OpenAiBackend(upstream(model)).chat(chatCall({ model: 'mine', ...changes }), backendCall());
+  new OpenAiBackend(theirs(model)).chat(chatCall({ model: 'mine', ...changes }), backendCall());
 
 const codeOf = (promise: Promise<unknown>) =>
   promise.then(
@@ -33,7 +24,7 @@ const codeOf = (promise: Promise<unknown>) =>
 async function eventsOf(model: string): Promise<string[]> {
   const ours = new AbortController();
   const stream = await relayEvents({
-    opening: new OpenAiBackend(upstream(model)).streamChat(chatCall({ model: 'mine' }), backendCall()),
+    opening: new OpenAiBackend(theirs(model)).streamChat(chatCall({ model: 'mine' }), backendCall()),
     abort: () => ours.abort(),
     signal: ours.signal,
     acceptedAtMs: Date.now(),
@@ -130,7 +121,7 @@ describe('the request', () => {
 
   it('is what the server takes, who checks every name', async () => {
     const full = chatCall({ max_tokens: 5, stop: ['x'], seed: 1, n: 2, logprobs: true, top_logprobs: 1 });
-    const answer = await new OpenAiBackend(upstream('fake')).chat(full, backendCall());
+    const answer = await new OpenAiBackend(theirs('fake')).chat(full, backendCall());
     expect(answer.choices.map(({ logprobs }) => logprobs?.content[0]?.top_logprobs[0]?.logprob)).toEqual([
       -0.5, -0.5,
     ]);

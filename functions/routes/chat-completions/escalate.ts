@@ -1,0 +1,101 @@
+// The ladder's last rung: takes the answer of the model that was named, or asks a larger one where that model was unsure.
+import type { Context } from 'hono';
+import type { AppEnv } from '../../context';
+import { ApiError, type ErrorCode } from '../../errors';
+import { timed } from '../../middleware/timing';
+import type { ChatCompletion } from '../../schemas/chat-completion';
+import type { Escalate } from '../../schemas/escalate';
+import { type BackendCall, type ChatCall, UPSTREAM_REVISION } from '../../services/backend';
+import { confidenceOf } from '../../services/exit-ladder';
+import { withParams } from '../rename-params';
+import { toTokens } from './chat-estimate';
+
+/** The answer, settled with what both models used. Nothing of it has been sent while this is decided. */
+export async function answerOrEscalate(
+  c: Context<AppEnv>,
+  { to, min_confidence: minConfidence }: Escalate,
+  chat: ChatCall,
+  call: BackendCall,
+): Promise<ChatCompletion> {
+  await requireUpstream(c, to, chat.model, call);
+  c.set('isExitOpen', true);
+  const own = await c.var.services.backend.chat({ ...chat, logprobs: true }, call);
+  const confidence = confidenceOf(own);
+  const stay = (outcome: 'confident' | 'too_costly' | 'failed', error: ErrorCode | null = null) => {
+    c.set('isExitOpen', false);
+    c.var.metering.settle(toTokens(own.usage));
+    const given = chat.logprobs ? own : withoutLogprobs(own);
+    return { ...given, escalation: { to, confidence, outcome, error } };
+  };
+  if (confidence >= minConfidence) return stay('confident');
+  // What may cost too much was not reserved.
+  if (c.var.metering.most.escalated === undefined) return stay('too_costly');
+
+  let larger: ChatCompletion;
+  try {
+    larger = await timed(c, 'upstream', askLarger(c, { ...chat, model: to, early_exit: null }, call));
+  } catch (error) {
+    // There is an answer, so nobody has to hear that there is no better one.
+    if (call.signal.aborted || !(error instanceof ApiError)) throw error;
+    logFailure(c, error);
+    return stay('failed', error.code);
+  }
+  c.set('exit', 'upstream');
+  c.set('isExitOpen', false);
+  const cachedTokens = cachedOf(own.usage) + cachedOf(larger.usage);
+  const escalated = { ...toTokens(larger.usage), model: to };
+  c.var.metering.settle({ ...toTokens(own.usage), cachedTokens, escalated });
+  const escalation = { to, confidence, outcome: 'escalated' as const, error: null };
+  return { ...larger, usage: addUsage(own.usage, larger.usage), escalation };
+}
+
+/** In the time that is left. */
+function askLarger(c: Context<AppEnv>, chat: ChatCall, call: BackendCall): Promise<ChatCompletion> {
+  const leftMs = Math.max(1, call.deadlineMs - (Date.now() - c.var.acceptedAtMs));
+  const signal = AbortSignal.any([call.signal, AbortSignal.timeout(leftMs)]);
+  return c.var.services.backend.chat(chat, { ...call, deadlineMs: leftMs, signal });
+}
+
+/** From a model of ours to one of another server: only those two say what they should. */
+async function requireUpstream(
+  c: Context<AppEnv>,
+  to: string,
+  from: string,
+  call: BackendCall,
+): Promise<void> {
+  const { models } = c.var.services;
+  const target = await withParams({ model: 'escalate.to' }, models.read(to, call));
+  if (target.revision !== UPSTREAM_REVISION || !target.capabilities.includes('chat')) {
+    const message = "'escalate.to' must be a model of another server that can chat.";
+    throw new ApiError('unsupported_value', message, { param: 'escalate.to' });
+  }
+  const asked = await models.find(from, call);
+  if (asked?.revision !== UPSTREAM_REVISION) return;
+  const message = "'escalate': this model runs on another server, and only models of ours can escalate.";
+  throw new ApiError('unsupported_value', message, { param: 'escalate' });
+}
+
+function withoutLogprobs(completion: ChatCompletion): ChatCompletion {
+  return { ...completion, choices: completion.choices.map((choice) => ({ ...choice, logprobs: null })) };
+}
+
+type Usage = ChatCompletion['usage'];
+
+const cachedOf = ({ prompt_tokens_details: details }: Usage) => details.cached_tokens;
+
+function addUsage(a: Usage, b: Usage): Usage {
+  const reasoning = (usage: Usage) => usage.completion_tokens_details.reasoning_tokens;
+  return {
+    prompt_tokens: a.prompt_tokens + b.prompt_tokens,
+    completion_tokens: a.completion_tokens + b.completion_tokens,
+    total_tokens: a.total_tokens + b.total_tokens,
+    prompt_tokens_details: { cached_tokens: cachedOf(a) + cachedOf(b) },
+    completion_tokens_details: { reasoning_tokens: reasoning(a) + reasoning(b) },
+  };
+}
+
+function logFailure(c: Context<AppEnv>, error: ApiError): void {
+  const { code, options } = error;
+  const cause = options.cause instanceof Error ? options.cause.message : options.cause;
+  console.error(JSON.stringify({ level: 'warn', request_id: c.var.requestId, code, cause }));
+}
