@@ -14,7 +14,11 @@ import { wrangler } from './wrangler.mjs';
 
 /** @typedef {{ name: string, run: () => Promise<unknown> }} Check */
 
-const PACKAGE_LOCKS = ['package-lock.json', 'sdk/typescript/generator/package-lock.json'];
+const PACKAGE_LOCKS = [
+  'package-lock.json',
+  'bench/rivals/package-lock.json',
+  'sdk/typescript/generator/package-lock.json',
+];
 const PYTHON_FOLDERS = ['gpu-backend', 'test', 'bench', 'examples'];
 
 /** The slow ones first, so that two at a time end together. @type {Check[]} */
@@ -34,6 +38,7 @@ export const checks = [
   node('SDK types', 'tsc', ['--noEmit', '-p', 'sdk/typescript/tsconfig.json']),
   node('SDK test types', 'tsc', ['--noEmit', '-p', 'test/sdk/tsconfig.json']),
   node('script types', 'tsc', ['--noEmit', '-p', 'scripts/tsconfig.json']),
+  node('bench types', 'tsc', ['--noEmit', '-p', 'bench/tsconfig.json']),
   node('story and example types', 'tsc', ['--noEmit', '-p', 'test/e2e/tsconfig.json']),
   python('Python imports', [...PYTEST, 'test/backend/test_import_direction.py']),
   node('TypeScript lint and imports', 'oxlint', ['--deny-warnings', '--type-aware']),
