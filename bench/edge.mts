@@ -30,6 +30,11 @@ const row = (what: string, unit: string, numbers: number[], digits = 0) =>
     max: rounded(Math.max(...numbers), digits),
   });
 const say = (what: string) => console.error(`bench edge: ${what}`);
+/** Said at once, so that a run that is broken off has not measured for nothing. */
+function ratio(name: string, value: number, digits = 0) {
+  ratios[name] = rounded(value, digits);
+  say(`  ${name} ${ratios[name]}`);
+}
 
 async function measure() {
   await installRivals();
@@ -42,8 +47,8 @@ async function measure() {
   const start = await measureStart(script, mock.url);
   row('start with our Worker', 'ms', start.ours);
   row('start with an empty Worker', 'ms', start.empty);
-  ratios['bundle_gzip_kib'] = rounded(gzipKib(script), 0);
-  ratios['startup_ms'] = rounded(start.addedMs, 0);
+  ratio('bundle_gzip_kib', gzipKib(script));
+  ratio('startup_ms', start.addedMs);
 
   const edge = await startEdge(script, mock.url);
   const bare = await startBareProxy(mock.url);
@@ -64,8 +69,8 @@ async function measure() {
     row(`${name}, ${CONNECTIONS} connections`, 'requests/s', perSecond);
     if (cpuMs.length > 0) row(`${name}, processor time a request`, 'ms', cpuMs, 2);
   }
-  ratios['against_bare_worker'] = rounded(ratioOf(speeds, 'edge', 'bare Worker'), 2);
-  if (portkey) ratios['against_portkey'] = rounded(ratioOf(speeds, 'edge', 'Portkey'), 2);
+  ratio('against_bare_worker', ratioOf(speeds, 'edge', 'bare Worker'), 2);
+  if (portkey) ratio('against_portkey', ratioOf(speeds, 'edge', 'Portkey'), 2);
 
   say('latency');
   const latencies = await measureLatency([direct, ...targets]);
@@ -73,8 +78,8 @@ async function measure() {
   for (const { name, ms } of latencies) row(`${name}, one connection`, 'ms', ms, 2);
   for (const { name, ms } of latencies.slice(1)) {
     const key = name.toLowerCase().replaceAll(' ', '_');
-    ratios[`${key}_p50_added_ms`] = rounded(quantile(ms, 0.5) - quantile(alone, 0.5), 2);
-    ratios[`${key}_p99_added_ms`] = rounded(quantile(ms, 0.99) - quantile(alone, 0.99), 2);
+    ratio(`${key}_p50_added_ms`, quantile(ms, 0.5) - quantile(alone, 0.5), 2);
+    ratio(`${key}_p99_added_ms`, quantile(ms, 0.99) - quantile(alone, 0.99), 2);
   }
 
   say('cache');
@@ -90,24 +95,23 @@ async function measure() {
     },
   ]);
   for (const { name, perSecond } of cache) row(`cache: ${name}`, 'requests/s', perSecond);
-  ratios['cache_hits_against_full'] = rounded(ratioOf(cache, 'hits', 'full'), 2);
+  ratio('cache_hits_against_full', ratioOf(cache, 'hits', 'full'), 2);
   await edge.end();
 
   say('streams and equal requests');
   const fresh = await startEdge(script, mock.url);
   const sharing = await measureSharing(fresh, mock);
   rows.push({ what: `${CALLERS} equal requests: exits`, unit: 'requests', ...sharing.exits });
-  Object.assign(ratios, {
-    equal_requests_runs: sharing.runs,
-    equal_requests_answers: sharing.answers,
-    equal_requests_different: sharing.different,
-  });
+  ratio('equal_requests_runs', sharing.runs);
+  ratio('equal_requests_answers', sharing.answers);
+  ratio('equal_requests_different', sharing.different);
   const streams = await measureStreams(fresh, mock);
-  Object.assign(ratios, { streams_open: streams.open, streams_lost: streams.lost });
+  ratio('streams_open', streams.open);
+  ratio('streams_lost', streams.lost);
   if (streams.before && streams.atOnce && streams.after) {
     const memory = [streams.before.nowMib, streams.atOnce.nowMib, streams.after.nowMib];
     row(`memory of workerd before, with and after ${STREAMS} streams`, 'MiB', memory);
-    ratios['streams_peak_mib'] = streams.after.peakMib;
+    ratio('streams_peak_mib', streams.after.peakMib);
   }
   await fresh.end();
 
@@ -118,12 +122,13 @@ async function measure() {
   rows.push({ what: 'faults: delivered', unit: 'tokens, micros', ...faults.delivered });
   rows.push({ what: 'faults: usage', unit: 'tokens, micros', ...faults.usage });
   for (const line of faults.wrong.slice(0, 5)) say(line);
-  Object.assign(ratios, {
-    faults_wrong_endings: faults.wrong.length,
-    faults_ledger_equal: Number(faults.isEqual),
-  });
+  ratio('faults_requests', faults.sent);
+  ratio('faults_wrong_endings', faults.wrong.length);
+  ratio('faults_ledger_equal', Number(faults.isEqual));
 }
 
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => void endAll().finally(() => process.exit(130)));
 try {
   await measure();
 } finally {

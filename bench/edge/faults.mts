@@ -5,6 +5,8 @@ import type { Edge } from './processes.mts';
 import { chat } from './settings.mts';
 
 const WIDTH = 64;
+/** No more are sent after this time: a machine that others use must not make the bench endless. */
+const SEND_LIMIT_MS = 120_000;
 const SETTLE_LIMIT_MS = 15_000;
 /** Of a model without a price of its own: `functions/services/ledger/prices.ts`. */
 const MICROS_PER_TOKEN = { input: 1, output: 4 };
@@ -48,7 +50,11 @@ export async function measureFaults(edge: Edge, { requests, seed }: { requests: 
   const wrong: string[] = [];
   /** Refused while the circuit was open: the upstream never heard of them. */
   let refused = 0;
+  let sent = 0;
+  const endMs = Date.now() + SEND_LIMIT_MS;
   await inParallel(requests, WIDTH, async (index) => {
+    if (Date.now() > endMs) return;
+    sent += 1;
     const { fault, isStream } = draws[index];
     const body = chat(fault, isStream ? { stream: true, stream_options: { include_usage: true } } : {});
     const outcome = await call(edge.chatUrl, edge.headers, body);
@@ -60,7 +66,7 @@ export async function measureFaults(edge: Edge, { requests, seed }: { requests: 
     charge(delivered, outcome, JSON.stringify([body.messages, null, null]));
   });
   const accounts = await settled(edge, delivered);
-  return { endings, wrong, refused, delivered, ...accounts };
+  return { sent, endings, wrong, refused, delivered, ...accounts };
 }
 
 function endingOf(fault: Fault, isStream: boolean): Ending {

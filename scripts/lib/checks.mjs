@@ -14,11 +14,7 @@ import { wrangler } from './wrangler.mjs';
 
 /** @typedef {{ name: string, run: () => Promise<unknown> }} Check */
 
-const PACKAGE_LOCKS = [
-  'package-lock.json',
-  'bench/rivals/package-lock.json',
-  'sdk/typescript/generator/package-lock.json',
-];
+const PACKAGE_LOCKS = ['package-lock.json', 'sdk/typescript/generator/package-lock.json'];
 const PYTHON_FOLDERS = ['gpu-backend', 'test', 'bench', 'examples'];
 
 /** The slow ones first, so that two at a time end together. @type {Check[]} */
