@@ -109,8 +109,13 @@ async function measure() {
   ratio('streams_open', streams.open);
   ratio('streams_lost', streams.lost);
   if (streams.before && streams.atOnce && streams.after) {
-    const memory = [streams.before.nowMib, streams.atOnce.nowMib, streams.after.nowMib];
-    row(`memory of workerd before, with and after ${STREAMS} streams`, 'MiB', memory);
+    rows.push({
+      what: `memory of workerd around ${STREAMS} streams`,
+      unit: 'MiB',
+      before: streams.before.nowMib,
+      open: streams.atOnce.nowMib,
+      after: streams.after.nowMib,
+    });
     ratio('streams_peak_mib', streams.after.peakMib);
   }
   await fresh.end();

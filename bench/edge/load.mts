@@ -53,7 +53,8 @@ async function round({ name, url, headers, body, pid }: Target, seconds: number)
     throw new Error(`${name}: ${result.errors} errors and ${result.non2xx} refusals under load`);
   const count = result['2xx'];
   const after = cpuMsOf(pid);
-  const cpuMs = before === undefined || after === undefined ? undefined : (after - before) / count;
+  const cpuMs =
+    before === undefined || after === undefined || count === 0 ? undefined : (after - before) / count;
   return { perSecond: count / result.duration, cpuMs };
 }
 

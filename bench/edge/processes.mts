@@ -18,7 +18,11 @@ const READY_LIMIT_MS = 30_000;
 const BARE_PROXY = `export default {
   fetch: (request, env) => fetch(env.UPSTREAM, { method: request.method, headers: request.headers, body: request.body }),
 };`;
-const EMPTY = 'export default { fetch: () => new Response() };';
+const EMPTY = `import { DurableObject } from 'cloudflare:workers';
+export class LedgerObject extends DurableObject {}
+export class ProjectLedgerObject extends DurableObject {}
+export class RunObject extends DurableObject {}
+export default { fetch: () => new Response() };`;
 
 const running: ChildProcess[] = [];
 
@@ -103,8 +107,8 @@ export function startBareProxy(backendUrl: string) {
   return startWorker({ script: BARE_PROXY, variables, isOurs: false, seed: [] });
 }
 
-/** A Worker that does nothing in the place of ours, to know what everything around it takes to start. */
-export const startEmpty = () => startWorker({ script: EMPTY, variables: {}, isOurs: false, seed: [] });
+/** A Worker that does nothing in the place of ours, with the same bindings, to know what everything around it takes to start. */
+export const startEmpty = () => startWorker({ script: EMPTY, variables: {}, isOurs: true, seed: [] });
 
 /** Undefined where npm has not installed it. */
 export async function startPortkey(backendUrl: string) {
