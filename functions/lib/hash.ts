@@ -2,12 +2,22 @@
 
 const encoder = new TextEncoder();
 
+/** The key of the last secret: a deployment has one, which every request needs. */
+let imported: { secret: string; key: CryptoKey } | undefined;
+
 /** HMAC-SHA-256 of a text or bytes under `secret`, as 32 bytes. */
 export async function hmacSha256(secret: string, data: string | Uint8Array): Promise<Uint8Array> {
-  const algorithm = { name: 'HMAC', hash: 'SHA-256' };
-  const key = await crypto.subtle.importKey('raw', encoder.encode(secret), algorithm, false, ['sign']);
+  const key = await importSecret(secret);
   const bytes = typeof data === 'string' ? encoder.encode(data) : data;
   return new Uint8Array(await crypto.subtle.sign('HMAC', key, bytes));
+}
+
+async function importSecret(secret: string): Promise<CryptoKey> {
+  if (imported?.secret === secret) return imported.key;
+  const algorithm = { name: 'HMAC', hash: 'SHA-256' };
+  const key = await crypto.subtle.importKey('raw', encoder.encode(secret), algorithm, false, ['sign']);
+  imported = { secret, key };
+  return key;
 }
 
 /** SHA-256 of `text`, as 32 bytes. */

@@ -38,6 +38,7 @@ export const checks = [
   node('SDK types', 'tsc', ['--noEmit', '-p', 'sdk/typescript/tsconfig.json']),
   node('SDK test types', 'tsc', ['--noEmit', '-p', 'test/sdk/tsconfig.json']),
   node('script types', 'tsc', ['--noEmit', '-p', 'scripts/tsconfig.json']),
+  node('bench types', 'tsc', ['--noEmit', '-p', 'bench/tsconfig.json']),
   node('story and example types', 'tsc', ['--noEmit', '-p', 'test/e2e/tsconfig.json']),
   node('browser test types', 'tsc', ['--noEmit', '-p', 'test/browser/tsconfig.json']),
   python('Python imports', [...PYTEST, 'test/backend/test_import_direction.py']),

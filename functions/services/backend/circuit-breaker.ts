@@ -18,13 +18,13 @@ export class CircuitBreaker {
 
   state(nowMs: number): BreakerState {
     if (this.#openUntilMs === undefined) return 'closed';
-    return nowMs < this.#openUntilMs ? 'open' : 'half_open';
+    return this.coolDownMs(nowMs) > 0 ? 'open' : 'half_open';
   }
 
   /** True when a call may go: always while closed, one at a time while half open. */
   allows(nowMs: number): boolean {
     const state = this.state(nowMs);
-    return state === 'closed' || (state === 'half_open' && nowMs >= this.#probeUntilMs);
+    return state === 'closed' || (state === 'half_open' && leftMs(this.#probeUntilMs, nowMs, PROBE_MS) === 0);
   }
 
   /** Lets one call through; true when that call is the probe. */
@@ -58,6 +58,12 @@ export class CircuitBreaker {
 
   /** Milliseconds until a probe may go; 0 when that is now, or when it is closed. */
   coolDownMs(nowMs: number): number {
-    return Math.max(0, (this.#openUntilMs ?? 0) - nowMs);
+    return leftMs(this.#openUntilMs ?? 0, nowMs, MAX_COOL_DOWN_MS);
   }
+}
+
+/** None when it is more than it ever was: the clock went back, and nobody waits until it has caught up. */
+function leftMs(untilMs: number, nowMs: number, mostMs: number): number {
+  const left = untilMs - nowMs;
+  return left > mostMs ? 0 : Math.max(0, left);
 }

@@ -1,5 +1,5 @@
 // Verifies API keys against D1: one hash, one indexed read, no write.
-import { eq, or } from 'drizzle-orm';
+import { eq, or, sql } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/d1';
 import { apiKeys, projects } from '../../../db/schema';
 import { equalInConstantTime } from '../../lib/hash';
@@ -12,22 +12,25 @@ import { SCOPES } from './scopes';
 const MAX_PRIORITY = 4;
 
 export class D1KeyStore implements KeyStore {
-  readonly #db;
+  readonly #rowsOf;
   readonly #pepper: string;
 
   constructor(database: D1Database, pepper: string) {
-    this.#db = drizzle(database);
+    // Every request comes by here: the query is built once.
+    const lookup = sql.placeholder('lookup');
+    this.#rowsOf = drizzle(database)
+      .select({ key: apiKeys, project: projects })
+      .from(apiKeys)
+      .innerJoin(projects, eq(projects.id, apiKeys.projectId))
+      .where(or(eq(apiKeys.lookup, lookup), eq(apiKeys.previousLookup, lookup)))
+      .prepare();
     this.#pepper = pepper;
   }
 
   async verify(secret: string): Promise<ApiKey | undefined> {
     if (!hasKeyForm(secret)) return undefined;
     const { hash, lookup } = await hashKey(this.#pepper, secret);
-    const rows = await this.#db
-      .select({ key: apiKeys, project: projects })
-      .from(apiKeys)
-      .innerJoin(projects, eq(projects.id, apiKeys.projectId))
-      .where(or(eq(apiKeys.lookup, lookup), eq(apiKeys.previousLookup, lookup)));
+    const rows = await this.#rowsOf.all({ lookup });
     const nowMs = Date.now();
     const found = rows.find(({ key }) => hasSecret(key, hash, nowMs));
     if (found === undefined) return undefined;

@@ -73,6 +73,18 @@ describe('CircuitBreaker', () => {
     expect(breaker.allows(COOL_DOWN_MS + PROBE_MS)).toBe(true);
   });
 
+  it('does not wait for a clock that went back', () => {
+    const hourMs = 3_600_000;
+    const breaker = new CircuitBreaker();
+    for (let i = 0; i < FAILURES_TO_OPEN; i++) breaker.fail(hourMs, false);
+    expect(breaker.allows(hourMs)).toBe(false);
+    expect(breaker.coolDownMs(0)).toBe(0);
+    expect(breaker.allows(0)).toBe(true);
+    breaker.admit(hourMs + COOL_DOWN_MS);
+    expect(breaker.allows(hourMs + COOL_DOWN_MS)).toBe(false);
+    expect(breaker.allows(0)).toBe(true);
+  });
+
   it('always comes back: whatever happened, a success after the cool-down closes it', () => {
     const step = fc.record({ waitMs: fc.nat(20_000), outcome: fc.constantFrom('succeed', 'fail', 'forget') });
     fc.assert(

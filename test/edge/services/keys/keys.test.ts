@@ -62,6 +62,29 @@ describe('keys made by set-up', () => {
   });
 });
 
+const BLOCKS = 34;
+const PER_BLOCK = 20;
+
+/**
+ * How long PER_BLOCK tries of each kind take, 680 of each in blocks that take turns: their lower quartile,
+ * because strangers on the machine only ever make a block longer.
+ */
+async function timesOf<K extends string>(secrets: Record<K, string>): Promise<Record<K, number>> {
+  const kinds = Object.keys(secrets) as K[];
+  const blocks = Object.fromEntries(kinds.map((kind) => [kind, [] as number[]])) as Record<K, number[]>;
+  for (let turn = -1; turn < BLOCKS; turn++) {
+    for (const at of kinds.keys()) {
+      const kind = kinds[(at + turn + 1) % kinds.length]!;
+      const began = performance.now();
+      for (let i = 0; i < PER_BLOCK; i++) expect(await store.verify(secrets[kind])).toBeUndefined();
+      // The first turn warms up.
+      if (turn >= 0) blocks[kind].push(performance.now() - began);
+    }
+  }
+  const quartile = (values: number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 4)]!;
+  return Object.fromEntries(kinds.map((kind) => [kind, quartile(blocks[kind])])) as Record<K, number>;
+}
+
 describe('verify', () => {
   it('stores no part of a key but its last four characters', async () => {
     const key = await makeKey();
@@ -101,6 +124,27 @@ describe('verify', () => {
       expect((await store.verify(await makeKey({ priority: written })))?.priority).toBe(read);
     }
   });
+
+  it(
+    'takes as long for an unknown key as for one that has expired or is disabled',
+    { timeout: 120_000 },
+    async () => {
+      const past = Date.now() - 1000;
+      const kinds = {
+        unknown: `att_test_${'A'.repeat(43)}`,
+        expired: await makeKey({ expiresAtMs: past }),
+        disabled: await makeKey({ disabledAtMs: past }),
+        // No key could look like this, so it costs no query: a difference that the measurement must see.
+        malformed: 'att_test_short',
+      };
+      const tookMs = await timesOf(kinds);
+      expect(tookMs.malformed).toBeLessThan(tookMs.unknown / 2);
+      for (const ms of [tookMs.expired, tookMs.disabled]) {
+        expect(ms).toBeGreaterThan(tookMs.unknown / 1.5);
+        expect(ms).toBeLessThan(tookMs.unknown * 1.5);
+      }
+    },
+  );
 
   it('writes nothing', async () => {
     const key = await makeKey();
