@@ -55,6 +55,9 @@ class ForwardBatch:
     @cached_property
     def paged_rows(self) -> PagedRows:
         """Every token as a row of its own, for operators that make no difference between decoding and reading a prompt."""
+        if not self.spans:
+            assert self.decode_blocks_BM is not None and self.decode_lengths_B is not None
+            return PagedRows(self.positions_N, self.slots_N, self.decode_blocks_BM, self.decode_lengths_B)
         return PagedRows(self.positions_N, self.slots_N, self._row_blocks_NM(), self.positions_N + 1)
 
     def _row_blocks_NM(self) -> Tensor:
