@@ -43,8 +43,3 @@ def gate_scores(logits_KV: Tensor) -> GateScores:
 def cosine(x_KH: Tensor, previous_KH: Tensor) -> Tensor:
     """(K,): how little a layer turned the residual stream; 0 where one of the two vectors is 0."""
     return torch.nn.functional.cosine_similarity(x_KH.float(), previous_KH.float(), dim=-1)
-
-
-def decayed_threshold(threshold: float, step: int, max_tokens: int) -> float:
-    """CALM's schedule (arXiv 2207.07061): early tokens of an answer matter more, so the threshold falls to nine tenths over the answer."""
-    return min(1.0, max(0.0, 0.9 * threshold + 0.1 * threshold * math.exp(-4 * step / max_tokens)))

@@ -117,6 +117,8 @@ def frontier_rows(texts: Sequence[TextGuesses], lengths: DraftLengths, calibrati
 def _guesses(model: ExitModel, base: CausalLM, rows: Sequence[TextRow]) -> list[TextGuesses]:
     """Answers of one token have nothing to guess."""
     states = answer_states(base, rows, [model.exits[0].config.exit_layer])
+    if not states:
+        return []
     lengths = [state.length for state in states]
     with torch.no_grad():
         (ahead,) = model(states)

@@ -1,7 +1,7 @@
 """Rounds of guesses along a known text: what they would take, and where a guess that leaves unverified is not the token of full depth.
 
-Shapes: A guesses in a row, P positions. Full depth says the text; a guess at position p after a guesses before it was made at the end of a round's a+1st
-pass below the exit.
+Full depth says the text, and a wrong token changes nothing of what comes after it. Shapes: A guesses in a row, P positions; [a, p] is the guess made at
+position p after `a` guesses before it in the same round.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from gpu_backend.decoding.early_exit.gates import cosine, decayed_threshold, gate_scores
+from gpu_backend.decoding.early_exit.gates import cosine, gate_scores
 
 # z[l, v] = (l + 1) sin(1 + 2 v + 0.3 l): layers 1 to 5, six tokens.
 LAYERS = torch.tensor([[(layer + 1) * math.sin(1 + 2 * token + 0.3 * layer) for token in range(6)] for layer in range(5)], dtype=torch.float64)
@@ -48,9 +48,3 @@ def test_entropy_is_measured_against_the_whole_vocabulary_under_a_mask() -> None
 def test_cosine_of_nothing_is_0() -> None:
     x = torch.tensor([[1.0, 0.0], [3.0, 4.0], [0.0, 0.0]])
     assert cosine(x, torch.tensor([[1.0, 1.0], [3.0, 4.0], [1.0, 0.0]])).tolist() == pytest.approx([2**-0.5, 1.0, 0.0])
-
-
-def test_the_threshold_decays_to_nine_tenths() -> None:
-    found = [decayed_threshold(0.9, step, 100) for step in (0, 10, 50, 100)]
-    assert found == pytest.approx([0.9, 0.8703, 0.8222, 0.8116], abs=1e-4)
-    assert decayed_threshold(1.5, 0, 10) == 1.0
