@@ -24,7 +24,7 @@ class EngineConfig:
     A step that takes longer than `max_step_seconds` is taken to hang.
     """
 
-    max_num_sequences: int = 32
+    max_num_sequences: int = 48
     max_num_waiting: int = 256
     max_num_waiting_per_tenant: int = 128
     max_waiting_tokens: int = 262_144
