@@ -10,7 +10,7 @@ export class CachedModelCatalog implements ModelCatalog {
   readonly #backend: Backend;
   readonly #upstreams: readonly ModelInfo[];
   // Only the answer is kept, not the promise: a promise of one request must not be awaited in another.
-  #known: { models: ModelInfo[]; untilMs: number } | undefined;
+  #known: { models: ModelInfo[]; atMs: number } | undefined;
 
   /** `upstreams` are known without asking: they can be called while the backend is away. */
   constructor(backend: Backend, upstreams: readonly ModelInfo[] = []) {
@@ -19,13 +19,15 @@ export class CachedModelCatalog implements ModelCatalog {
   }
 
   async list(call: BackendCall): Promise<ModelInfo[]> {
-    if (this.#known !== undefined && Date.now() < this.#known.untilMs) return this.#known.models;
+    const ageMs = this.#known === undefined ? MAX_AGE_MS : Date.now() - this.#known.atMs;
+    // After a clock that went back nobody knows how old it is.
+    if (this.#known !== undefined && ageMs >= 0 && ageMs < MAX_AGE_MS) return this.#known.models;
     return this.reload(call);
   }
 
   async reload(call: BackendCall): Promise<ModelInfo[]> {
     const models = await this.#backend.listModels(call);
-    this.#known = { models, untilMs: Date.now() + MAX_AGE_MS };
+    this.#known = { models, atMs: Date.now() };
     return models;
   }
 
