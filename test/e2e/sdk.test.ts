@@ -49,10 +49,11 @@ describe('the SDK', () => {
   it('throws its typed errors, without the key', async () => {
     const stranger = new Attune({ baseUrl, apiKey: 'att_test_wrong' });
     for (const call of [
-      stranger.models.list(),
-      stranger.chat.completions.create({ ...question, stream: true }),
+      // Each begins when it is looked at: a refusal that nobody awaits yet would be an unhandled one.
+      () => stranger.models.list(),
+      () => stranger.chat.completions.create({ ...question, stream: true }),
     ]) {
-      const refused = await call.then(
+      const refused = await call().then(
         () => undefined,
         (error: unknown) => error,
       );
