@@ -1,4 +1,4 @@
-// The test projects: "edge" runs inside workerd with the real migrations, "sdk", "e2e" and "browser" in Node.
+// The test projects: "edge" runs inside workerd with the real migrations, "sdk", "e2e", "browser" and "schema" in Node.
 import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
 
@@ -36,6 +36,7 @@ export default defineConfig({
       './test/sdk/vitest.config.mts',
       './test/e2e/vitest.config.mts',
       './test/browser/vitest.config.mts',
+      './test/schema/vitest.config.mts',
     ],
   },
 });

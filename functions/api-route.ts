@@ -168,10 +168,14 @@ export function createApiRoute<R extends ApiRouteConfig>(config: R) {
   if (isMetered) middleware.push(meter(route.operationId, metering));
   if (cacheable !== undefined) middleware.push(exitLadder(cacheable));
 
+  const hasDeadline = codes.has('deadline_exceeded');
+  // A deadline that cannot be read is refused, also where nothing else of a request can be wrong.
+  if (hasDeadline) codes.add('invalid_value');
+
   const parameters = [
     ...(isRepeatable ? [IDEMPOTENCY_PARAMETER] : []),
     ...(cacheable === undefined ? [] : [CACHE_CONTROL_PARAMETER]),
-    ...(codes.has('deadline_exceeded') ? [DEADLINE_PARAMETER] : []),
+    ...(hasDeadline ? [DEADLINE_PARAMETER] : []),
   ];
   const headers = isMetered ? { ...SHARED_HEADERS, ...LIMIT_HEADERS } : SHARED_HEADERS;
   const declared = createRoute({

@@ -9,6 +9,7 @@ import { installPackages } from './lib/node-packages.mjs';
 import { setUp } from './lib/set-up.mjs';
 import { seconds, step } from './lib/steps.mjs';
 import { chooseSuites } from './lib/suites.mjs';
+import { installProgram } from './lib/tool-venv.mjs';
 
 /**
  * Runs one suite with its output shown as it comes.
@@ -31,8 +32,10 @@ async function main() {
     python: chosen.some(({ python }) => python === 'test') ? 'test' : 'none',
     model: chosen.some(({ model }) => model),
   });
-  for (const { name, packages } of chosen)
+  for (const { name, packages, program } of chosen) {
     if (packages !== undefined) await step(`Node packages (${name})`, () => installPackages(packages));
+    if (program !== undefined) await step(`Python packages (${name})`, () => installProgram(program));
+  }
   const results = [];
   for (const suite of chosen) {
     process.stdout.write(`\n── ${suite.name} ──\n`);

@@ -8,7 +8,9 @@ export const root = path.resolve(fileURLToPath(new URL('../..', import.meta.url)
 
 const shared = path.join(root, '.attune');
 const venv = path.join(shared, 'venv');
-const venvBin = path.join(venv, process.platform === 'win32' ? 'Scripts' : 'bin');
+const binOf = (/** @type {string} */ folder) =>
+  path.join(folder, process.platform === 'win32' ? 'Scripts' : 'bin');
+const venvBin = binOf(venv);
 
 export const paths = {
   shared,
@@ -22,6 +24,15 @@ export const paths = {
   requirements: path.join(root, 'gpu-backend', 'requirements'),
   migrations: path.join(root, 'db', 'migrations'),
 };
+
+/**
+ * A Python program that must not share packages with the backend has a virtual environment of its own.
+ * @param {string} program the name of its requirements file
+ */
+export function toolVenvOf(program) {
+  const folder = path.join(shared, `venv-${program}`);
+  return { folder, bin: binOf(folder), stamp: path.join(folder, '.attune-requirements') };
+}
 
 /**
  * The files of one running instance.

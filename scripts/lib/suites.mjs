@@ -15,6 +15,7 @@ import { paths, root } from './paths.mjs';
  * @property {'none' | 'test'} python
  * @property {boolean} model
  * @property {string} [packages] a folder with packages of its own; such a suite runs only when it is named
+ * @property {string} [program] a Python program with requirements of its own; the same holds
  * @property {() => Call} call
  */
 
@@ -32,6 +33,7 @@ export const suites = [
     packages: path.join(root, 'test', 'browser'),
     call: () => vitest('browser'),
   },
+  { name: 'schema', python: 'test', model: true, program: 'schema', call: () => vitest('schema') },
 ];
 
 /** @param {string[]} names none means all that need no packages of their own */
@@ -41,8 +43,8 @@ export function chooseSuites(names) {
     throw new Failure(
       `There is no test suite "${unknown}": the suites are ${suites.map(({ name }) => name).join(', ')}.`,
     );
-  return suites.filter(({ name, packages }) =>
-    names.length === 0 ? packages === undefined : names.includes(name),
+  return suites.filter(({ name, packages, program }) =>
+    names.length === 0 ? packages === undefined && program === undefined : names.includes(name),
   );
 }
 

@@ -28,6 +28,8 @@ export interface ProductOptions {
   port?: number;
   backendPort?: number;
   home?: string;
+  /** Models of other servers: `ATTUNE_UPSTREAMS`. */
+  upstreams?: string;
 }
 
 /** A new folder for one instance, under the folder that git ignores. */
@@ -49,6 +51,7 @@ export async function launch(options: ProductOptions = {}) {
     {
       cwd: root,
       stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ATTUNE_UPSTREAMS: options.upstreams },
     },
   );
   let text = '';

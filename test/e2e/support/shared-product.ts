@@ -1,5 +1,6 @@
 // Vitest's global set-up: one product that all stories share which do no harm to it.
 import type { TestProject } from 'vitest/node';
+import { startLargerModel } from './larger-model';
 import { startProduct } from './product';
 
 declare module 'vitest' {
@@ -9,7 +10,8 @@ declare module 'vitest' {
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const product = await startProduct();
+  const larger = await startLargerModel();
+  const product = await startProduct({ upstreams: larger.upstreams });
   project.provide('product', {
     baseUrl: product.baseUrl,
     apiKey: product.apiKey,
@@ -17,5 +19,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
   });
   return async () => {
     await product.stop();
+    await larger.close();
   };
 }

@@ -2398,6 +2398,10 @@ export type ListModelsData = {
 
 export type ListModelsErrors = {
     /**
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     */
+    400: Error;
+    /**
      * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
      */
     401: Error;
@@ -2459,6 +2463,10 @@ export type ReadModelData = {
 };
 
 export type ReadModelErrors = {
+    /**
+     * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     */
+    400: Error;
     /**
      * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
      */

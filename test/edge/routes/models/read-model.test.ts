@@ -17,4 +17,13 @@ describe('GET /v1/models/{id}', () => {
     expect(response.status).toBe(404);
     expect(await errorOf(response)).toMatchObject({ code: 'model_not_found', param: 'model' });
   });
+
+  it.each(['/v1/models', '/v1/models/fake'])(
+    'returns 400 for a deadline that %s cannot read, as the specification says',
+    async (path) => {
+      const response = await call(path, { key: await makeKey(), headers: { 'x-deadline-ms': '3600001' } });
+      expect(response.status).toBe(400);
+      expect(await errorOf(response)).toMatchObject({ code: 'invalid_value', param: 'x-deadline-ms' });
+    },
+  );
 });
