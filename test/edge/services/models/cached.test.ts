@@ -12,7 +12,7 @@ afterEach(() => {
 });
 
 function catalogOf(): { catalog: CachedModelCatalog; asked: () => number } {
-  const listModels = vi.fn(async (): Promise<ModelInfo[]> => []);
+  const listModels = vi.fn<() => Promise<ModelInfo[]>>(async () => []);
   return {
     catalog: new CachedModelCatalog({ listModels } as unknown as Backend),
     asked: () => listModels.mock.calls.length,
