@@ -19,6 +19,11 @@ export function readDeadlineMs(c: Context<AppEnv>): number {
   return deadlineMs;
 }
 
+/** What is left of a call's deadline for a further call of the same request; never none, so that the backend says that it is over. */
+export function timeLeftMs(c: Context<AppEnv>, call: BackendCall): number {
+  return Math.max(1, call.deadlineMs - (Date.now() - c.var.acceptedAtMs));
+}
+
 /** `maxMs` shortens the deadline of calls that have no business taking long. */
 export function backendCall(c: Context<AppEnv>, maxMs: number = MAX_DEADLINE_MS): BackendCall {
   return {

@@ -1,5 +1,6 @@
 // Best-of-n: asks for several answers, lets the reward model rank them, and gives the winner as the only one.
 import type { Context } from 'hono';
+import { timeLeftMs } from '../../backend-call';
 import type { AppEnv } from '../../context';
 import { ApiError } from '../../errors';
 import { timed } from '../../middleware/timing';
@@ -35,7 +36,7 @@ export async function chooseBest(
     method: 'auto' as const,
     max_comparisons: null,
   };
-  const leftMs = Math.max(1, call.deadlineMs - (Date.now() - c.var.acceptedAtMs));
+  const leftMs = timeLeftMs(c, call);
   const judging = backend.rank(ranking, { ...call, deadlineMs: leftMs });
   const { results, best_index: index, usage } = await timed(c, 'reward', withParams(PARAMS, judging));
   const choice = choices[index];

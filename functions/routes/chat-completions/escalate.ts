@@ -1,5 +1,6 @@
 // The ladder's last rung: takes the answer of the model that was named, or asks a larger one where that model was unsure.
 import type { Context } from 'hono';
+import { timeLeftMs } from '../../backend-call';
 import type { AppEnv } from '../../context';
 import { ApiError, type ErrorCode } from '../../errors';
 import { timed } from '../../middleware/timing';
@@ -51,7 +52,7 @@ export async function answerOrEscalate(
 
 /** In the time that is left. */
 function askLarger(c: Context<AppEnv>, chat: ChatCall, call: BackendCall): Promise<ChatCompletion> {
-  const leftMs = Math.max(1, call.deadlineMs - (Date.now() - c.var.acceptedAtMs));
+  const leftMs = timeLeftMs(c, call);
   const signal = AbortSignal.any([call.signal, AbortSignal.timeout(leftMs)]);
   return c.var.services.backend.chat(chat, { ...call, deadlineMs: leftMs, signal });
 }

@@ -12,6 +12,7 @@ import { toOpenAiRequest } from './openai-request';
 import { toOurEvents } from './openai-stream';
 import { readEventStream, readJson } from './read-body';
 import { toModelInfo } from './upstream-model';
+import { accessTo } from './upstream-transport';
 
 type Options = Pick<HttpTransportOptions, 'graceMs' | 'fetch' | 'clock'>;
 
@@ -31,19 +32,14 @@ export class HfBackend implements ChatBackend {
   readonly #clock: Clock;
 
   constructor(upstream: Upstream, options: Options = {}) {
-    const { id, url, api_key: key, model = id } = upstream;
-    this.#name = model;
-    this.#path = url.endsWith('/v1') ? '/chat/completions' : '/v1/chat/completions';
+    this.#name = upstream.model ?? upstream.id;
+    this.#path = upstream.url.endsWith('/v1') ? '/chat/completions' : '/v1/chat/completions';
     this.#clock = options.clock ?? SYSTEM_CLOCK;
     this.model = toModelInfo(upstream);
     this.#transport = new HttpTransport({
       ...options,
-      urls: [url],
-      credentials: key === '' ? {} : { authorization: `Bearer ${key}` },
+      ...accessTo(upstream, readHfError),
       headersOf: ({ deadlineMs }) => ({ 'x-scale-up-timeout': String(holdSeconds(deadlineMs)) }),
-      // Servers repeat what they were sent; the text goes to the log.
-      readError: (status, text, retryAfter) =>
-        readHfError(status, key === '' ? text : text.replaceAll(key, '[key]'), retryAfter),
     });
   }
 

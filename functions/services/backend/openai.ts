@@ -10,6 +10,7 @@ import { toOpenAiRequest } from './openai-request';
 import { toOurEvents } from './openai-stream';
 import { readEventStream, readJson } from './read-body';
 import { toModelInfo } from './upstream-model';
+import { accessTo } from './upstream-transport';
 
 type Options = Omit<HttpTransportOptions, 'urls' | 'credentials' | 'readError'>;
 
@@ -19,17 +20,9 @@ export class OpenAiBackend implements ChatBackend {
   readonly #transport: HttpTransport;
 
   constructor(upstream: Upstream, options: Options = {}) {
-    const { id, url, api_key: key, model = id } = upstream;
-    this.#name = model;
+    this.#name = upstream.model ?? upstream.id;
     this.model = toModelInfo(upstream);
-    this.#transport = new HttpTransport({
-      ...options,
-      urls: [url],
-      credentials: key === '' ? {} : { authorization: `Bearer ${key}` },
-      // Servers repeat what they were sent; the text goes to the log.
-      readError: (status, text, retryAfter) =>
-        readOpenAiError(status, key === '' ? text : text.replaceAll(key, '[key]'), retryAfter),
-    });
+    this.#transport = new HttpTransport({ ...options, ...accessTo(upstream, readOpenAiError) });
   }
 
   async chat(body: ChatCall, call: BackendCall): Promise<ChatCompletion> {
