@@ -8,6 +8,7 @@ beyond the sequence's end, is never looked at, and is written over by the token 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,6 +20,31 @@ from gpu_backend.engine.rows import DueRow, Stretch
 from gpu_backend.engine.sequence import Sequence as RunningSequence
 from gpu_backend.layers.kv_cache import PagedKVCache
 from gpu_backend.models.interface import Decoder
+
+
+@dataclass(slots=True)
+class _Drafting:
+    """One sequence in a round: its newest token and the drafts after it, at most `most`; their streams at the exit; what the next guess is made from."""
+
+    tokens: list[int]
+    most: int
+    lower: list[Tensor] = field(default_factory=list)
+    deep_H: Tensor | None = None
+    num_guesses: int = 0
+    chance: float = 1.0
+
+    def wants_a_guess(self, rule: DraftRule) -> bool:
+        return self.num_guesses < self.most and (self.num_guesses == 0 or self.chance >= rule.least_to_go_on)
+
+    def take(self, token: int, chance: float, state_H: Tensor, rule: DraftRule) -> bool:
+        """Note a guess. -> whether it is kept."""
+        self.num_guesses += 1
+        self.chance *= chance
+        if self.chance < rule.least_kept:
+            return False
+        self.tokens.append(token)
+        self.deep_H = state_H
+        return True
 
 
 class DraftRound:
@@ -41,62 +67,58 @@ class DraftRound:
     def run(self, decodes: Sequence[RunningSequence], num_drafts: Mapping[RunningSequence, int], rule: DraftRule) -> list[DueRow]:
         """One row for each of `decodes`, with at most as many drafts as `num_drafts` says, by the rule. Each sequence has blocks for its newest token and its
         drafts."""
-        tokens = {sequence: [sequence.token_ids[-1]] for sequence in decodes}
-        lower: dict[RunningSequence, list[Tensor]] = {sequence: [] for sequence in decodes}
+        drafting = {sequence: _Drafting([sequence.token_ids[-1]], num_drafts.get(sequence, 0)) for sequence in decodes}
         running = list(decodes)
-        num_guesses = dict.fromkeys(decodes, 0)
-        chances = dict.fromkeys(decodes, 1.0)
-        deep: dict[RunningSequence, Tensor] = {}
-        for step in range(max(num_drafts.values()) + 1):
-            x_NH = self._run_lower(running, [tokens[sequence][step] for sequence in running], step)
-            for sequence, x_H in zip(running, x_NH.unbind(), strict=True):
-                lower[sequence].append(x_H)
-            running = [it for it in running if num_drafts.get(it, 0) > step and (step == 0 or chances[it] >= rule.least_to_go_on)]
-            if not running:
-                break
-            if step == 0:
-                deep = {sequence: self._deep_before_newest(sequence, lower[sequence][0]) for sequence in running}
-            guesses = self._drafter.draft(torch.stack([lower[it][step] for it in running]), torch.stack([deep[it] for it in running]))
-            for sequence, token, chance, state_H in zip(running, guesses.tokens, guesses.chances, guesses.states_KH.unbind(), strict=True):
-                num_guesses[sequence] += 1
-                chances[sequence] *= chance
-                if chances[sequence] >= rule.least_kept:
-                    tokens[sequence].append(token)
-                    deep[sequence] = state_H
-            running = [sequence for sequence in running if len(tokens[sequence]) > step + 1]
-            if not running:
-                break
-        return self._verify(tokens, lower, num_guesses)
+        while running:
+            self._run_lower(running, drafting)
+            running = self._guess([sequence for sequence in running if drafting[sequence].wants_a_guess(rule)], drafting, rule)
+        return self._verify(drafting)
 
-    def _run_lower(self, sequences: list[RunningSequence], token_ids: list[int], step: int) -> Tensor:
-        """The residual stream at the exit of one token per sequence, `step` positions after its newest one."""
-        positions = [len(sequence.token_ids) - 1 + step for sequence in sequences]
-        stretches = [Stretch(sequence, range(at, at + 1), row) for row, (sequence, at) in enumerate(zip(sequences, positions, strict=True))]
-        batch = self._batches.of(stretches, len(stretches), token_ids)
-        return self._model.run_layers(self._model.embed(batch.token_ids_N), 0, self._drafter.exit_layer, self._cache, batch)
+    def _run_lower(self, sequences: list[RunningSequence], drafting: Mapping[RunningSequence, _Drafting]) -> None:
+        """The last of each sequence's tokens through the layers below the exit."""
+        stretches: list[Stretch] = []
+        for sequence in sequences:
+            at = len(sequence.token_ids) + len(drafting[sequence].lower) - 1
+            stretches.append(Stretch(sequence, range(at, at + 1), len(stretches)))
+        batch = self._batches.of(stretches, len(stretches), [drafting[sequence].tokens[-1] for sequence in sequences])
+        x_NH = self._model.run_layers(self._model.embed(batch.token_ids_N), 0, self._drafter.exit_layer, self._cache, batch)
+        for sequence, x_H in zip(sequences, x_NH.unbind(), strict=True):
+            drafting[sequence].lower.append(x_H)
 
-    def _verify(
-        self, tokens: dict[RunningSequence, list[int]], lower: dict[RunningSequence, list[Tensor]], num_guesses: dict[RunningSequence, int]
-    ) -> list[DueRow]:
+    def _guess(self, sequences: list[RunningSequence], drafting: Mapping[RunningSequence, _Drafting], rule: DraftRule) -> list[RunningSequence]:
+        """-> the sequences whose guess is kept as a draft."""
+        if not sequences:
+            return []
+        for sequence in sequences:
+            if drafting[sequence].num_guesses == 0:
+                drafting[sequence].deep_H = self._deep_before_newest(sequence, drafting[sequence].lower[0])
+        x_KH, deep_KH = (torch.stack(rows) for rows in zip(*((drafting[it].lower[-1], drafting[it].deep_H) for it in sequences), strict=True))
+        guesses = self._drafter.draft(x_KH, deep_KH)
+        kept = []
+        for sequence, token, chance, state_H in zip(sequences, guesses.tokens, guesses.chances, guesses.states_KH.unbind(), strict=True):
+            if drafting[sequence].take(token, chance, state_H, rule):
+                kept.append(sequence)
+        return kept
+
+    def _verify(self, drafting: Mapping[RunningSequence, _Drafting]) -> list[DueRow]:
         """All rows through the upper layers; those without drafts come first, as decoding rows do."""
-        ordered = sorted(tokens, key=lambda sequence: len(tokens[sequence]) > 1)
+        ordered = sorted(drafting, key=lambda sequence: len(drafting[sequence].tokens) > 1)
         stretches: list[Stretch] = []
         for sequence in ordered:
             first, start = len(sequence.token_ids) - 1, stretches[-1].stop if stretches else 0
-            stretches.append(Stretch(sequence, range(first, first + len(tokens[sequence])), start))
-        num_decodes = sum(len(tokens[sequence]) == 1 for sequence in ordered)
-        batch = self._batches.of(stretches, num_decodes, [token for sequence in ordered for token in tokens[sequence]])
-        x_NH = torch.stack([x_H for sequence in ordered for x_H in lower[sequence]])
+            stretches.append(Stretch(sequence, range(first, first + len(drafting[sequence].tokens)), start))
+        num_decodes = sum(len(one.tokens) == 1 for one in drafting.values())
+        batch = self._batches.of(stretches, num_decodes, [token for sequence in ordered for token in drafting[sequence].tokens])
+        x_NH = torch.stack([x_H for sequence in ordered for x_H in drafting[sequence].lower])
         x_NH = self._model.run_layers(x_NH, self._drafter.exit_layer, self._model.config.num_layers, self._cache, batch)
         logits_NV = self._model.compute_logits(x_NH)
-        for stretch in stretches:
-            self._keep(stretch.sequence, stretch.positions.start, x_NH[stretch.start : stretch.stop])
         rows: dict[RunningSequence, DueRow] = {}
         for stretch in stretches:
+            self._keep(stretch.sequence, stretch.positions.start, x_NH[stretch.start : stretch.stop])
             first_V, *later = logits_NV[stretch.start : stretch.stop].unbind()
-            drafted = tuple(zip(tokens[stretch.sequence][1:], later, strict=True))
-            rows[stretch.sequence] = DueRow(stretch.sequence, first_V, drafted=drafted, num_guesses=num_guesses[stretch.sequence])
-        return [rows[sequence] for sequence in tokens]
+            one = drafting[stretch.sequence]
+            rows[stretch.sequence] = DueRow(stretch.sequence, first_V, drafted=tuple(zip(one.tokens[1:], later, strict=True)), num_guesses=one.num_guesses)
+        return [rows[sequence] for sequence in drafting]
 
     def _keep(self, sequence: RunningSequence, first: int, rows_KH: Tensor) -> None:
         """Rows of positions from `first` on. Which of them come before the newest token is known when the drafts among them have been judged."""

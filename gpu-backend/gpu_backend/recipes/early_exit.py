@@ -13,12 +13,11 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
-from gpu_backend.config import EngineConfig, ModelSpec, load_catalog
+from gpu_backend.config import EngineConfig, load_catalog
 from gpu_backend.data.judge_rows import TextRow
 from gpu_backend.data.splits import Part
 from gpu_backend.decoding.early_exit.draft_length import DraftLengths, expected_speed_up
 from gpu_backend.decoding.early_exit.drafter import AdapterDrafter
-from gpu_backend.engine.local_engine import open_engine
 from gpu_backend.engine.pass_costs import measure_round_costs
 from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter
 from gpu_backend.models.causal_lm.model import CausalLM
@@ -29,7 +28,7 @@ from gpu_backend.recipes.judge_row import RecipeError, needed, print_step
 from gpu_backend.train.exit_model import ExitModel, exit_loss, exit_shares, shortlist_of
 from gpu_backend.train.exit_states import answer_states
 from gpu_backend.train.loop import Run, Training, train
-from gpu_backend.train.own_answers import own_answers, prompts_of, read_questions
+from gpu_backend.train.own_answers import answer_questions, read_questions
 
 BASE = "smollm2-135m-instruct"
 DATA = "DIR, the folder of data sets (docs/training.md says what lies where)"
@@ -89,17 +88,19 @@ class Candidate:
 
 def run_exit_adapter(name: str, options: argparse.Namespace) -> None:
     """Write the adapter to `out`/exit_adapter, and what became of the other layers to `out`/run.json."""
-    recipe, data, seed = RECIPES[name], needed(options, "data", DATA), options.seed
+    recipe, seed = RECIPES[name], options.seed
+    needed(options, "data", DATA)
     spec = next((spec for spec in load_catalog(options.catalog) if spec.id == recipe.base), None)
     if spec is None or not spec.folder(options.models_dir).exists():
         raise RecipeError(f"{recipe.base} is not there: run `npm start` once, it fetches it")
     started = time.monotonic()
-    learned = _answers(recipe, spec, options, "train", recipe.num_answers, data)
-    held_out = _answers(recipe, spec, options, "validation", recipe.num_held_out, data)
-    base = open_model(spec.folder(options.models_dir), options.models_dir, EngineConfig())
-    _, _, end_ids = load_texts(spec.folder(options.models_dir))
+    folder = spec.folder(options.models_dir)
+    base = open_model(folder, options.models_dir, EngineConfig())
+    learned = _answers(base, folder, recipe, options, "train", recipe.num_answers)
+    held_out = _answers(base, folder, recipe, options, "validation", recipe.num_held_out)
+    _, _, end_ids = load_texts(folder)
     shortlist_S = shortlist_of(learned, recipe.shortlist_size, end_ids)
-    revision = revision_of(spec, spec.folder(options.models_dir))
+    revision = revision_of(spec, folder)
     model = ExitModel.fresh(base, recipe.exit_layers, shortlist_S, width=recipe.width, num_ahead=recipe.num_ahead, base_revision=revision, seed=seed)
     states = answer_states(base, learned, recipe.exit_layers, _telling("states"))
     training = replace(recipe.training, seed=seed)
@@ -132,17 +133,12 @@ def _judge(base: CausalLM, adapter: ExitAdapter, shares: tuple[float, ...]) -> C
     return Candidate(adapter.config.exit_layer, [round(share, 4) for share in shares], round(acceptance, 4), num_drafts, speed_up)
 
 
-def _answers(recipe: ExitRecipe, spec: ModelSpec, options: argparse.Namespace, part: Part, num: int, data: Path) -> list[TextRow]:
+def _answers(base: CausalLM, folder: Path, recipe: ExitRecipe, options: argparse.Namespace, part: Part, num: int) -> list[TextRow]:
     """From `out` where an earlier run left them, since they take the longest."""
     path = options.out / f"answers-{part}.safetensors"
     if not path.exists():
-        folder = spec.folder(options.models_dir)
-        _, template, end_ids = load_texts(folder)
-        if template is None or not end_ids:
-            raise RecipeError(f"{spec.id} has no chat template or no end token, so it answers no questions")
-        prompts = prompts_of(template, read_questions(data, part, num, options.seed))
-        engine = open_engine(folder, options.models_dir)
-        rows = own_answers(engine, prompts, max_tokens=recipe.max_tokens, end_id=end_ids[0], progress=_telling("answers"))
+        questions = read_questions(options.data, part, num, options.seed)
+        rows = answer_questions(base, folder, questions, max_tokens=recipe.max_tokens, progress=_telling("answers"))
         path.parent.mkdir(parents=True, exist_ok=True)
         lengths = torch.tensor([[row.start, row.stop] for row in rows])
         save_file({"ids": torch.tensor([token for row in rows for token in row.ids], dtype=torch.int32), "start_stop": lengths}, path)

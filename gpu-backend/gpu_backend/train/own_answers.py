@@ -7,12 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gpu_backend.chat_template import ChatTemplate
+from gpu_backend.config import ConfigError, EngineConfig
 from gpu_backend.core import Delta, Failed, FinishReason, Request, SamplingParams
 from gpu_backend.data.judge_rows import TextRow
 from gpu_backend.data.preference_pairs import read_gsm8k_train
 from gpu_backend.data.splits import Part
 from gpu_backend.data.training_part import hh_parts
 from gpu_backend.engine.engine import Engine
+from gpu_backend.engine.local_engine import engine_around
+from gpu_backend.models.causal_lm.model import CausalLM
+from gpu_backend.models.causal_lm.texts import load_texts
 
 _MAX_AT_ONCE = 16
 _PLACES: dict[Part, range] = {"train": range(8), "validation": range(8, 9), "test": range(9, 10)}
@@ -38,6 +42,17 @@ def read_questions(data: Path, part: Part, num: int, seed: int) -> list[str]:
 
 def prompts_of(template: ChatTemplate, questions: Sequence[str]) -> list[Prompt]:
     return [tuple(template.encode([{"role": "user", "content": question}])) for question in questions]
+
+
+def answer_questions(
+    base: CausalLM, folder: Path, questions: Sequence[str], *, max_tokens: int, progress: Callable[[int, int], None] = lambda _done, _num: None
+) -> list[TextRow]:
+    """`own_answers` of the model in `folder`, opened as `base`. Raises ConfigError for one that cannot chat."""
+    tokenizer, template, end_ids = load_texts(folder)
+    if template is None or not end_ids:
+        raise ConfigError(f"{folder.name} has no chat template or no end token, so it answers no questions")
+    engine = engine_around(base, tokenizer, None, EngineConfig(), end_ids)
+    return own_answers(engine, prompts_of(template, questions), max_tokens=max_tokens, end_id=end_ids[0], progress=progress)
 
 
 def own_answers(

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from gpu_backend.config import DEFAULT_CATALOG, ConfigError
+from gpu_backend.config import DEFAULT_CATALOG, ConfigError, EngineConfig
 from gpu_backend.data.judge_rows import TextRow
 from gpu_backend.decoding.early_exit.gates import GATES
-from gpu_backend.engine.local_engine import open_engine
 from gpu_backend.evals.early_exit.chat_row import chat_row
 from gpu_backend.evals.early_exit.cost import CostModel
-from gpu_backend.evals.early_exit.layer_readings import Progress, Readings, read_layers
+from gpu_backend.evals.early_exit.layer_readings import Readings, read_layers
 from gpu_backend.evals.early_exit.layer_tables import kinds_of, layer_rows, oracle_rows, shares_of_kinds
 from gpu_backend.evals.early_exit.operating_points import gate_rows, point_rows
+from gpu_backend.evals.early_exit.progress import telling
 from gpu_backend.evals.early_exit.prose import prose
 from gpu_backend.evals.early_exit.report import ExitReport, SourceTables
 from gpu_backend.models.causal_lm.config import CausalLMConfig
 from gpu_backend.models.causal_lm.model import CausalLM
+from gpu_backend.models.causal_lm.open_model import open_model
 from gpu_backend.models.causal_lm.texts import load_texts
 from gpu_backend.models.causal_lm.weights import load_causal_lm
 from gpu_backend.tokenizer import Tokenizer
-from gpu_backend.train.own_answers import own_answers, prompts_of, read_questions
+from gpu_backend.train.own_answers import answer_questions, read_questions
 
 _PROSE = "lm_text/wikitext2.valid.txt.gz"
 _PROSE_TOKENS = 128
@@ -52,14 +52,12 @@ def run(options: argparse.Namespace) -> None:
     if options.answers < 1 or options.points < 9 or options.prose < 1 or options.max_tokens < 2:
         raise ConfigError("give at least 1 --answers, 9 --points, 1 --prose and 2 --max-tokens")
     folder = chat_row(options.catalog, options.model).folder(options.models_dir)
-    tokenizer, template, end_ids = load_texts(folder)
-    if template is None or not end_ids:
-        raise ConfigError(f"{options.model} has no chat template or no end token, so it answers no questions")
+    tokenizer, _, _ = load_texts(folder)
     started = time.monotonic()
     questions = read_questions(options.data, "train", options.answers + options.points, options.seed)
-    engine = open_engine(folder, options.models_dir)
-    answers = own_answers(engine, prompts_of(template, questions), max_tokens=options.max_tokens, end_id=end_ids[0], progress=_progress("answers"))
-    del engine
+    served = open_model(folder, options.models_dir, EngineConfig())
+    answers = answer_questions(served, folder, questions, max_tokens=options.max_tokens, progress=telling("answers"))
+    del served
     stretches = prose(options.data / _PROSE, tokenizer, options.prose, _PROSE_TOKENS, options.seed)
     # Float32 and torch operators: close calls between two tokens are then the model's own, not rounding's.
     model = load_causal_lm(folder, dtype=torch.float32, device=torch.device("cpu"))
@@ -67,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     looked_at, calibrated = answers[: options.answers], answers[options.answers :]
     sources = [_tables_of(name, texts, model, tokenizer, cost) for name, texts in (("own answers", looked_at), ("prose", stretches))]
     first_layer = max(1, model.config.num_layers // 3)
-    points = point_rows(read_layers(model, calibrated, _progress("operating points"), first_layer=first_layer, with_attention=False), cost, options.seed)
+    points = point_rows(read_layers(model, calibrated, telling("operating points"), first_layer=first_layer, with_attention=False), cost, options.seed)
     settings = {
         "model": options.model,
         "layers": model.config.num_layers,
@@ -102,7 +100,7 @@ def source_tables(name: str, num_texts: int, readings: Readings, tokenizer: Toke
 
 
 def _tables_of(name: str, texts: Sequence[TextRow], model: CausalLM, tokenizer: Tokenizer, cost: dict[str, CostModel]) -> SourceTables:
-    return source_tables(name, len(texts), read_layers(model, texts, _progress(name)), tokenizer, cost)
+    return source_tables(name, len(texts), read_layers(model, texts, telling(name)), tokenizer, cost)
 
 
 def _write(report: ExitReport, options: argparse.Namespace) -> None:
@@ -112,11 +110,3 @@ def _write(report: ExitReport, options: argparse.Namespace) -> None:
     print(report.to_markdown())
     if options.json:
         print(json.dumps(report.to_json()))
-
-
-def _progress(label: str) -> Progress:
-    def tell(num_done: int, num: int) -> None:
-        if num_done % 20 == 0 or num_done == num:
-            print(f"{label}: {num_done} of {num} texts", file=sys.stderr, flush=True)
-
-    return tell

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,21 +15,20 @@ from gpu_backend.config import DEFAULT_CATALOG, ConfigError, EngineConfig
 from gpu_backend.data.judge_rows import TextRow
 from gpu_backend.decoding.early_exit.draft_length import DraftLengths, RoundCosts
 from gpu_backend.decoding.early_exit.drafter import AdapterDrafter
-from gpu_backend.engine.local_engine import open_engine
 from gpu_backend.engine.pass_costs import measure_round_costs
 from gpu_backend.evals.early_exit.chat_row import chat_row
 from gpu_backend.evals.early_exit.guess_runs import Taken, TextGuesses, gated, lossless
 from gpu_backend.evals.early_exit.learn_then_test import fixed_sequence
 from gpu_backend.evals.early_exit.operating_points import LEVELS, THRESHOLDS
+from gpu_backend.evals.early_exit.progress import telling
 from gpu_backend.evals.statistics import Interval, bootstrap_interval
 from gpu_backend.evals.tables import markdown_table
 from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter
 from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.models.causal_lm.open_model import open_model
-from gpu_backend.models.causal_lm.texts import load_texts
 from gpu_backend.train.exit_model import ExitModel
 from gpu_backend.train.exit_states import answer_states
-from gpu_backend.train.own_answers import own_answers, prompts_of, read_questions
+from gpu_backend.train.own_answers import answer_questions, read_questions
 
 _DELTA = 0.05
 _ANSWERS_PER_PASS = 16
@@ -69,12 +67,9 @@ def run(options: argparse.Namespace) -> None:
     if adapter_folder is None or options.answers < 2:
         raise ConfigError(f"{options.model} has no exit adapter: give --exit-adapter DIR; and at least 2 --answers")
     adapter, folder = ExitAdapter.load(adapter_folder), spec.folder(options.models_dir)
-    _, template, end_ids = load_texts(folder)
-    if template is None or not end_ids:
-        raise ConfigError(f"{options.model} has no chat template or no end token, so it answers no questions")
-    prompts = prompts_of(template, read_questions(options.data, "test", options.answers, options.seed))
-    rows = own_answers(open_engine(folder, options.models_dir), prompts, max_tokens=options.max_tokens, end_id=end_ids[0], progress=_tell)
     base = open_model(folder, options.models_dir, EngineConfig())
+    questions = read_questions(options.data, "test", options.answers, options.seed)
+    rows = answer_questions(base, folder, questions, max_tokens=options.max_tokens, progress=telling("answers"))
     lengths = DraftLengths(measure_round_costs(base, AdapterDrafter(base, adapter)), prior=adapter.config.acceptance)
     model = ExitModel(base, [adapter], num_ahead=lengths.most)
     texts = [text for first in range(0, len(rows), _ANSWERS_PER_PASS) for text in _guesses(model, base, rows[first : first + _ANSWERS_PER_PASS])]
@@ -151,8 +146,3 @@ def _cells(row: FrontierRow) -> tuple[str, ...]:
     threshold = "none holds" if row.threshold is None else f"{row.threshold:.4f}"
     shares = (f"{row.early_share:.1%}", f"{row.disagreement:.2%} [{low:.2%}, {high:.2%}]")
     return f"{row.level:.1%}", threshold, *shares, f"{row.gated_speed_up:.2f}", f"{row.lossless_speed_up:.2f}"
-
-
-def _tell(num_done: int, num: int) -> None:
-    if num_done % 100 == 0 or num_done == num:
-        print(f"answers: {num_done} of {num}", file=sys.stderr, flush=True)
