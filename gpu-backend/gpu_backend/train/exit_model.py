@@ -43,6 +43,11 @@ class Guesses:
     def is_right_K(self) -> Tensor:
         return self.logits_KS.argmax(dim=-1) == self.places_K
 
+    @property
+    def prob_K(self) -> Tensor:
+        """What the adapter gives the token that it guesses."""
+        return self.logits_KS.softmax(dim=-1).amax(dim=-1)
+
 
 class ExitModel(nn.Module):
     """Nothing of the base is a part of the module: it needs the base's final norm, and its head's rows (S, H) for the shortlist."""
@@ -141,7 +146,7 @@ def exit_shares(model: ExitModel, answers: Sequence[AnswerStates], answers_per_p
     found: list[list[list[tuple[Tensor, Tensor]]]] = [[] for _ in model.exits]
     for first in range(0, len(answers), answers_per_pass):
         for passes, ahead in zip(found, model(answers[first : first + answers_per_pass]), strict=True):
-            passes.append([(guesses.is_right_K, guesses.logits_KS.softmax(dim=-1).amax(dim=-1)) for guesses in ahead])
+            passes.append([(guesses.is_right_K, guesses.prob_K) for guesses in ahead])
     return [
         _shares_of([(torch.cat(right), torch.cat(prob)) for right, prob in (zip(*parts, strict=True) for parts in zip(*passes, strict=True))])
         for passes in found

@@ -121,7 +121,7 @@ def _guesses(model: ExitModel, base: CausalLM, rows: Sequence[TextRow]) -> list[
     offsets_N = torch.cat([torch.arange(length) for length in lengths])
     for number, guesses in enumerate(ahead):
         right_AN[number, offsets_N >= number] = guesses.is_right_K
-        prob_AN[number, offsets_N >= number] = guesses.logits_KS.softmax(dim=-1).amax(dim=-1)
+        prob_AN[number, offsets_N >= number] = guesses.prob_K
     parts = zip(torch.split(right_AN, lengths, dim=1), torch.split(prob_AN.double(), lengths, dim=1), strict=True)
     return [TextGuesses(right_AP.numpy(), prob_AP.numpy()) for right_AP, prob_AP in parts]
 
