@@ -5,6 +5,7 @@ const PREFIXES = {
   request: 'req_',
   key: 'key_',
   project: 'prj_',
+  lease: 'lse_',
   auditLog: 'aud_',
   chatCompletion: 'chatcmpl-',
   comparison: 'cmp_',

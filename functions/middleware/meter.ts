@@ -31,7 +31,8 @@ export const meter = (operation: string, estimate: Estimate) =>
     const most = await estimate(c);
     c.set('exit', 'full');
     const claim = { id: requestId, most: amountOf(most), lifeMs, use: useOf(c, operation, most) };
-    const { refusal, state } = await timed(c, 'ledger', ledger.reserve(key, claim));
+    const background = (work: Promise<void>) => c.executionCtx.waitUntil(work);
+    const { refusal, state } = await timed(c, 'ledger', ledger.reserve(key, claim, background));
     c.set('limitState', state);
     if (refusal !== null) throw limitExceeded(refusal, key);
 

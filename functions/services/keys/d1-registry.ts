@@ -1,4 +1,4 @@
-// Keeps API keys in D1 as admins see and change them: every change is one batch with its entry in the audit log.
+// Keeps API keys in D1 as admins see and change them: every change is one batch with its entry in the audit log, and holds when it is answered.
 import { and, eq, sql } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/d1';
 import { apiKeys, projects } from '../../../db/schema';
@@ -6,6 +6,7 @@ import { newId } from '../../lib/id';
 import { auditEntry, auditEntryIfThere, type Actor } from '../audit-log';
 import { keysetOf, toPage, type Page, type PageQuery } from '../keyset';
 import { hashKey, lastFourOf, newSecret } from './format';
+import { allForgotten } from './short-memory';
 import type { KeyIdentity, KeyRecord, KeyRegistry, KeySettings, KeyWithSecret, NewKey } from './registry';
 
 /** What may be read: a column that is added is not, until it stands here. */
@@ -90,6 +91,7 @@ export class D1KeyRegistry implements KeyRegistry {
       auditEntryIfThere(this.#db, actor, act, apiKeys),
       this.#db.update(apiKeys).set(settings).where(eq(apiKeys.id, id)).returning(VISIBLE),
     ]);
+    await allForgotten();
     return record;
   }
 
@@ -123,6 +125,7 @@ export class D1KeyRegistry implements KeyRegistry {
         .where(eq(apiKeys.id, id))
         .returning(VISIBLE),
     ]);
+    await allForgotten();
     return record === undefined ? undefined : { record, secret };
   }
 
@@ -132,6 +135,7 @@ export class D1KeyRegistry implements KeyRegistry {
       auditEntryIfThere(this.#db, actor, act, apiKeys),
       this.#db.delete(apiKeys).where(eq(apiKeys.id, id)).returning({ id: apiKeys.id }),
     ]);
+    await allForgotten();
     return removed.length > 0;
   }
 

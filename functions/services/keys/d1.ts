@@ -1,4 +1,4 @@
-// Verifies API keys against D1: one hash, one indexed read, no write.
+// Verifies API keys against D1: one hash, and one indexed read unless the key was good a moment ago.
 import { eq, or, sql } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/d1';
 import { apiKeys, projects } from '../../../db/schema';
@@ -7,6 +7,7 @@ import { hashKey, hasKeyForm } from './format';
 import type { Budget, Limits } from '../ledger';
 import type { ApiKey, KeyStore } from './interface';
 import { SCOPES } from './scopes';
+import { ShortMemory } from './short-memory';
 
 /** The backend's bound, in both directions. */
 const MAX_PRIORITY = 4;
@@ -14,6 +15,7 @@ const MAX_PRIORITY = 4;
 export class D1KeyStore implements KeyStore {
   readonly #rowsOf;
   readonly #pepper: string;
+  readonly #memory = new ShortMemory<Found>();
 
   constructor(database: D1Database, pepper: string) {
     // Every request comes by here: the query is built once.
@@ -30,14 +32,21 @@ export class D1KeyStore implements KeyStore {
   async verify(secret: string): Promise<ApiKey | undefined> {
     if (!hasKeyForm(secret)) return undefined;
     const { hash, lookup } = await hashKey(this.#pepper, secret);
+    const readAtMs = Date.now();
+    const remembered = this.#memory.recall(hash, readAtMs);
+    const found = remembered ?? (await this.#read(hash, lookup));
+    if (found === undefined || !isGood(found.row, hash, Date.now())) return undefined;
+    // A bad key is never remembered: it would be refused faster than one that does not exist.
+    if (remembered === undefined) this.#memory.remember(hash, found, readAtMs);
+    return found.key;
+  }
+
+  async #read(hash: string, lookup: string): Promise<Found | undefined> {
     const rows = await this.#rowsOf.all({ lookup });
-    const nowMs = Date.now();
-    const found = rows.find(({ key }) => hasSecret(key, hash, nowMs));
+    const found = rows.find(({ key }) => hasSecret(key, hash, Date.now()));
     if (found === undefined) return undefined;
     const { key: row, project } = found;
-    if (row.disabledAtMs !== null) return undefined;
-    if (row.expiresAtMs !== null && row.expiresAtMs <= nowMs) return undefined;
-    return {
+    const key: ApiKey = {
       id: row.id,
       projectId: row.projectId,
       cacheGeneration: project.cacheGeneration,
@@ -52,10 +61,21 @@ export class D1KeyStore implements KeyStore {
       ipAllowList: row.ipAllowList,
       isEndUserRequired: row.isEndUserRequired,
     };
+    return { row, key };
   }
 }
 
+interface Found {
+  row: Row;
+  key: ApiKey;
+}
+
 type Row = typeof apiKeys.$inferSelect;
+
+function isGood(row: Row, hash: string, nowMs: number): boolean {
+  if (!hasSecret(row, hash, nowMs) || row.disabledAtMs !== null) return false;
+  return row.expiresAtMs === null || row.expiresAtMs > nowMs;
+}
 
 /** The secret of now, or the one before the last rotation in its time. Both are compared, whichever it is. */
 function hasSecret(row: Row, hash: string, nowMs: number): boolean {

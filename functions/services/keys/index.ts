@@ -5,3 +5,4 @@ export { hashKey } from './format';
 export type { ApiKey, KeyStore } from './interface';
 export type { KeyRecord, KeyRegistry, KeySettings } from './registry';
 export { SCOPES, type Scope } from './scopes';
+export { allForgotten } from './short-memory';

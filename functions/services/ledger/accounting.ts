@@ -1,5 +1,16 @@
 // The arithmetic of a key's ledger: token buckets, running requests, and its spending. No platform, no clock of its own.
 import {
+  bucketState,
+  fullBucket,
+  giveBack,
+  refill,
+  take,
+  waitMsFor,
+  type Bucket,
+  type BucketState,
+} from './bucket';
+import type { Returned, Share } from './lease';
+import {
   HELD_RETRY_MS,
   newSpent,
   Spending,
@@ -52,12 +63,6 @@ export interface Closing {
   micros: number;
 }
 
-interface Bucket {
-  /** In sixty-thousandths, so that a refill of whole milliseconds is a whole number and nothing is rounded. */
-  level: number;
-  atMs: number;
-}
-
 /** What is kept of a key, besides its open reservations. */
 export interface Account {
   requests: Bucket;
@@ -68,17 +73,12 @@ export interface Account {
 export interface Reservation extends Amount, Hold {
   /** What is written down when nobody settles it. */
   use: Use | null;
+  /** What it is for when that is not one request: the share that a Worker has. */
+  lent?: Pick<Share, 'requests' | 'slots'>;
 }
 
 export interface Refusal extends BudgetRefusal {
   limit: 'budget' | 'project_budget' | 'concurrency' | 'requests' | 'tokens';
-}
-
-export interface BucketState {
-  limit: number;
-  remaining: number;
-  /** Until the bucket is full again. */
-  resetMs: number;
 }
 
 export interface LimitState {
@@ -88,7 +88,10 @@ export interface LimitState {
   budget: BudgetState | null;
 }
 
-const MINUTE_MS = 60_000;
+/** A share is at most this part of what is left. */
+const LENT_PART = 8;
+/** Less is not worth a lease. */
+const MIN_LENT_REQUESTS = 4;
 
 /** One key's ledger. `reservations` may be a map that writes through to a disk. */
 export class Ledger {
@@ -122,11 +125,53 @@ export class Ledger {
     this.#advance(limits, nowMs);
     const refusal = this.#refusal(limits, most, nowMs);
     if (refusal !== null) return refusal;
-    const { requests, tokens } = this.account;
-    requests.level -= MINUTE_MS;
-    tokens.level -= most.tokens * MINUTE_MS;
+    take(this.account.requests, 1);
+    take(this.account.tokens, most.tokens);
     this.#spending.open(id, { ...most, untilMs, starts: this.#spending.starts, use });
     return null;
+  }
+
+  /**
+   * Lends a share for a request that has its reservation and others after it; null near a limit, where every request asks.
+   * @param id the lease's, instead of `first`'s
+   * @param wish what is lent at most, besides what is reserved for the first
+   */
+  lend(limits: Limits, id: string, first: string, wish: Share, untilMs: number, nowMs: number): Share | null {
+    const more = this.#shareOf(limits, wish, nowMs);
+    if (more.requests < MIN_LENT_REQUESTS || more.slots < MIN_LENT_REQUESTS) return null;
+    const own = this.#spending.close(limits.budget, first, 0)?.hold;
+    if (own === undefined) return null;
+    take(this.account.requests, more.requests);
+    take(this.account.tokens, more.tokens);
+    const [requests, slots] = [more.requests + 1, more.slots + 1];
+    const [tokens, micros] = [more.tokens + own.tokens, more.micros + own.micros];
+    // Of a Worker that never comes back nobody knows what it used, so it is all of it.
+    const use = own.use && { ...own.use, inputTokens: tokens, cachedTokens: 0, outputTokens: 0 };
+    this.#spending.open(id, { ...own, tokens, micros, untilMs, use, lent: { requests, slots } });
+    return { requests, slots, tokens, micros };
+  }
+
+  /** Replaces what was lent by what was used and by reservations of what still runs; without effect when it is settled already. */
+  takeBack(limits: Limits, { id, requests, ended, running }: Returned, nowMs: number): void {
+    this.#advance(limits, nowMs);
+    const lent = this.#reservations.get(id)?.lent;
+    const used = sumOf(ended.map((request) => request.used));
+    const closed = this.#spending.close(limits.budget, id, used.micros);
+    if (lent === undefined || closed === undefined) return;
+    const { hold } = closed;
+    const unused = hold.tokens - used.tokens - sumOf(running.map(({ most }) => most)).tokens;
+    giveBack(this.account.tokens, limits.tokensPerMinute, unused);
+    giveBack(this.account.requests, limits.requestsPerMinute, lent.requests - requests);
+    for (const { id: own, most, use, lifeMs } of running) {
+      this.#spending.open(own, { ...most, untilMs: nowMs + lifeMs, starts: hold.starts, use });
+    }
+    for (const request of ended) this.#writeDown(hold, request.used.micros, request.use);
+  }
+
+  /** True while a Worker has a share that may come back. */
+  get isLending(): boolean {
+    for (const { lent } of this.#reservations.values()) if (lent !== undefined) return true;
+    return false;
   }
 
   /** Takes one of the minute's requests for what is answered without any work. */
@@ -134,7 +179,7 @@ export class Ledger {
     this.#advance(limits, nowMs);
     const { requests } = this.account;
     const refusal = bucketRefusal('requests', requests, limits.requestsPerMinute, 1);
-    if (refusal === null) requests.level -= MINUTE_MS;
+    if (refusal === null) take(requests, 1);
     return refusal;
   }
 
@@ -146,9 +191,7 @@ export class Ledger {
     this.#advance(limits, nowMs);
     const closed = this.#spending.close(limits.budget, id, used.micros);
     if (closed === undefined) return;
-    const { tokens } = this.account;
-    const level = tokens.level + (closed.hold.tokens - used.tokens) * MINUTE_MS;
-    tokens.level = Math.max(0, Math.min(limits.tokensPerMinute * MINUTE_MS, level));
+    giveBack(this.account.tokens, limits.tokensPerMinute, closed.hold.tokens - used.tokens);
     this.#writeDown(closed.hold, closed.micros, use);
   }
 
@@ -158,15 +201,34 @@ export class Ledger {
     return {
       requests: bucketState(requests, limits.requestsPerMinute),
       tokens: bucketState(tokens, limits.tokensPerMinute),
-      concurrency: { limit: limits.concurrency, running: this.#reservations.size },
+      concurrency: { limit: limits.concurrency, running: this.#running },
       budget: limits.budget && this.#spending.state(limits.budget),
+    };
+  }
+
+  /** Requests that run, and places that are lent. */
+  get #running(): number {
+    let running = 0;
+    for (const { lent } of this.#reservations.values()) running += lent?.slots ?? 1;
+    return running;
+  }
+
+  /** As much of a wish as leaves far more than it takes. */
+  #shareOf(limits: Limits, wish: Share, nowMs: number): Share {
+    const { requests, tokens, concurrency, budget } = this.state(limits, nowMs);
+    const left = budget?.hard ? budget.micros - budget.settledMicros - budget.reservedMicros : Infinity;
+    return {
+      requests: partOf(wish.requests, requests.remaining),
+      slots: partOf(wish.slots, concurrency.limit - concurrency.running),
+      tokens: partOf(wish.tokens, tokens.remaining),
+      micros: partOf(wish.micros, left),
     };
   }
 
   #refusal(limits: Limits, most: Amount, nowMs: number): Refusal | null {
     const overBudget = this.#spending.refusal(limits.budget, most.micros, nowMs);
     if (overBudget !== null) return { limit: 'budget', ...overBudget };
-    if (this.#reservations.size >= limits.concurrency) {
+    if (this.#running >= limits.concurrency) {
       return { limit: 'concurrency', retryAfterMs: HELD_RETRY_MS, isHeld: true };
     }
     return (
@@ -192,32 +254,31 @@ export class Ledger {
 /** The account of a key that was never used. */
 export function newAccount(limits: Limits, nowMs: number): Account {
   return {
-    requests: { level: limits.requestsPerMinute * MINUTE_MS, atMs: nowMs },
-    tokens: { level: limits.tokensPerMinute * MINUTE_MS, atMs: nowMs },
+    requests: fullBucket(limits.requestsPerMinute, nowMs),
+    tokens: fullBucket(limits.tokensPerMinute, nowMs),
     spent: newSpent(nowMs),
   };
 }
 
-function refill(bucket: Bucket, perMinute: number, nowMs: number): void {
-  const elapsedMs = Math.max(0, nowMs - bucket.atMs);
-  bucket.level = Math.min(perMinute * MINUTE_MS, bucket.level + elapsedMs * perMinute);
-  // Also when the clock went back: else nothing would be refilled until it has caught up.
-  bucket.atMs = nowMs;
+function partOf(wish: number, left: number): number {
+  return Math.max(0, Math.min(wish, Math.floor(left / LENT_PART)));
+}
+
+function sumOf(amounts: readonly Amount[]): Amount {
+  const sum = { tokens: 0, micros: 0 };
+  for (const { tokens, micros } of amounts) {
+    sum.tokens += tokens;
+    sum.micros += micros;
+  }
+  return sum;
 }
 
 function bucketRefusal(
   limit: Refusal['limit'],
-  { level }: Bucket,
+  bucket: Bucket,
   perMinute: number,
   need: number,
 ): Refusal | null {
-  const missing = need * MINUTE_MS - level;
-  if (missing <= 0) return null;
-  const waitMs = Math.ceil(missing / perMinute);
-  return { limit, retryAfterMs: need <= perMinute ? waitMs : null, isHeld: false };
-}
-
-function bucketState({ level }: Bucket, perMinute: number): BucketState {
-  const resetMs = Math.ceil((perMinute * MINUTE_MS - level) / perMinute);
-  return { limit: perMinute, remaining: Math.floor(level / MINUTE_MS), resetMs };
+  const retryAfterMs = waitMsFor(bucket, perMinute, need);
+  return retryAfterMs === 0 ? null : { limit, retryAfterMs, isHeld: false };
 }

@@ -1,24 +1,39 @@
-// Reaches the Durable Objects of a key and of its project from a Worker. A Worker that leases a share of the limits would do so here.
+// Reaches the Durable Objects of a key and of its project from a Worker, which passes by them while it has a lease.
 import type { Amount, LimitState, Use } from './accounting';
 import type { LedgerObject } from './durable-object';
-import type { Answer, Claim, Holder, LedgerService, ProjectHolder } from './interface';
+import type { Answer, Background, Claim, Holder, LedgerService, ProjectHolder } from './interface';
+import { Lease } from './lease';
+import { LEASE_MS, Leases } from './leases';
 import type { ProjectLedgerObject } from './project-object';
 import type { BudgetRefusal, BudgetState } from './spending';
 
 const NOTHING = { tokens: 0, micros: 0 };
+/** How often, and how many times, a request whose lease has ended looks whether the ledger knows of it. */
+const LOOK_MS = 20;
+const MAX_LOOKS = 500;
 
 export class DurableObjectLedger implements LedgerService {
   readonly #keys: DurableObjectNamespace<LedgerObject>;
   readonly #projects: DurableObjectNamespace<ProjectLedgerObject>;
+  readonly #leases = new Leases();
 
   constructor(keys: DurableObjectNamespace, projects: DurableObjectNamespace) {
     this.#keys = keys as DurableObjectNamespace<LedgerObject>;
     this.#projects = projects as DurableObjectNamespace<ProjectLedgerObject>;
   }
 
-  async reserve(holder: Holder, claim: Claim): Promise<Answer> {
-    const answer = await this.#keys.getByName(holder.id).reserve(holder.limits, claim);
+  async reserve(holder: Holder, claim: Claim, background?: Background): Promise<Answer> {
     const project = projectOf(holder);
+    // What the keys of a project spend together only its own object knows.
+    if (project === null && background !== undefined) {
+      const state = this.#leases.take(holder, claim, Date.now());
+      if (state !== null) return { refusal: null, state };
+      const asking = this.#ask(holder, claim, background);
+      // A caller who leaves meanwhile must not take the lease along.
+      background(asking.then(nothing, nothing));
+      return asking;
+    }
+    const answer = await this.#keys.getByName(holder.id).reserve(holder.limits, claim);
     if (answer.refusal !== null || project === null) return answer;
     const refusal = await this.#reserveOfProject(holder, project, claim);
     if (refusal === null) return answer;
@@ -27,6 +42,9 @@ export class DurableObjectLedger implements LedgerService {
   }
 
   async settle(holder: Holder, claimId: string, used: Amount, use: Use | null): Promise<void> {
+    const lease = this.#leases.leaseOf(claimId);
+    if (lease?.settle(claimId, used, use) === true) return;
+    if (lease !== undefined) await arrivalOf(lease);
     const project = projectOf(holder);
     const settling = [this.#settleOfKey(holder, claimId, used, use)];
     if (project !== null) settling.push(this.#settleOfProject(project, claimId, used));
@@ -37,7 +55,13 @@ export class DurableObjectLedger implements LedgerService {
   }
 
   async read(holder: Holder): Promise<LimitState> {
+    const lease = this.#leases.openLeaseOf(holder.id);
+    if (lease !== null) await this.#giveBack(holder.id, lease);
     return this.#keys.getByName(holder.id).read(holder.limits);
+  }
+
+  async glance(holder: Holder): Promise<LimitState> {
+    return this.#leases.glance(holder.id, Date.now()) ?? (await this.read(holder));
   }
 
   async readProject(holder: Holder): Promise<BudgetState | null> {
@@ -46,11 +70,56 @@ export class DurableObjectLedger implements LedgerService {
   }
 
   async erase(keyId: string): Promise<void> {
+    this.#leases.forget(keyId);
     await this.#keys.getByName(keyId).erase();
   }
 
   async eraseProject(projectId: string): Promise<void> {
     await this.#projects.getByName(projectId).erase();
+  }
+
+  /** Reserves with the key's object, gives a used-up lease back with the same call, and may get another one. */
+  async #ask(holder: Holder, claim: Claim, background: Background): Promise<Answer> {
+    const { id, limits } = holder;
+    const nowMs = Date.now();
+    const wish = this.#leases.wish(id, claim, nowMs);
+    const old = wish === null ? null : this.#leases.openLeaseOf(id);
+    let lease: Lease | null = null;
+    try {
+      const { grant, state, refusal } = await this.#keys
+        .getByName(id)
+        .reserve(limits, claim, old && old.giveBack(nowMs), wish);
+      old?.conclude(true);
+      if (grant === null) return { refusal, state };
+      lease = new Lease(grant, limits, state, nowMs);
+      background(this.#giveBackInTime(id, lease));
+      return { refusal, state: this.#leases.begin(lease, claim, nowMs) };
+    } catch (error) {
+      old?.conclude(false);
+      throw error;
+    } finally {
+      if (wish !== null) this.#leases.open(id, lease);
+    }
+  }
+
+  async #giveBackInTime(keyId: string, lease: Lease): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
+    if (lease.phase !== 'open') return;
+    // The ledger charges all of it in the end.
+    await this.#giveBack(keyId, lease).catch((error: unknown) => {
+      const cause = error instanceof Error ? error.message : String(error);
+      console.error(JSON.stringify({ level: 'error', code: 'lease_not_returned', key_id: keyId, cause }));
+    });
+  }
+
+  async #giveBack(keyId: string, lease: Lease): Promise<void> {
+    let hasArrived = false;
+    try {
+      await this.#keys.getByName(keyId).takeBack(lease.limits, lease.giveBack(Date.now()));
+      hasArrived = true;
+    } finally {
+      lease.conclude(hasArrived);
+    }
   }
 
   async #reserveOfProject(
@@ -79,4 +148,14 @@ export class DurableObjectLedger implements LedgerService {
 
 function projectOf({ projectId, projectBudget }: Holder): ProjectHolder | null {
   return projectBudget === null ? null : { id: projectId, budget: projectBudget };
+}
+
+function nothing(): void {}
+
+/** A look now and then: a request must not wait for a promise of another one. */
+async function arrivalOf(lease: Lease): Promise<void> {
+  for (let looks = 0; lease.phase !== 'arrived'; looks++) {
+    if (lease.phase === 'lost' || looks === MAX_LOOKS) throw new Error('the lease was not given back');
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
 }

@@ -2,6 +2,8 @@
 import { DurableObject } from 'cloudflare:workers';
 import type { AnswerHead, KeyClaim } from '../idempotency/interface';
 import { IdempotencyRecords } from '../idempotency/records';
+import { newId } from '../../lib/id';
+import { within } from '../../lib/time';
 import { D1UsageStore } from '../usage/d1';
 import { DAY_MS } from '../usage/interface';
 import { UsageTotals } from '../usage/totals';
@@ -11,16 +13,24 @@ import {
   type Account,
   type Amount,
   type Limits,
+  type Refusal,
   type Reservation,
   type Use,
 } from './accounting';
 import { logAlert } from './alert';
 import type { Answer, Claim } from './interface';
+import type { Grant, Returned, Share } from './lease';
+import { LEASE_MS } from './leases';
+import { dayEnd } from './spending';
 import { StoredMap } from './stored-map';
 
 const ACCOUNT = 'account';
 const RESERVATION = 'reservation:';
 
+/** A Worker has this long to give an ended lease back; later it is taken for dead, and charged in full. */
+const RETURN_MS = 10_000;
+/** A refusal waits so long for ended leases. */
+const MAX_WAIT_MS = 1000;
 /** Usage reaches the database this long after the first request that it does not know of. */
 const FLUSH_MS = 1000;
 /** Records past their time are taken away at most this often. */
@@ -38,18 +48,51 @@ export class LedgerObject extends DurableObject<Bindings> {
   #keys = new IdempotencyRecords(this.ctx.storage.sql);
   #usage = new UsageTotals(this.ctx.storage.sql);
   #ledger: Ledger | undefined;
+  /** Resolves when a Worker gives a share back. */
+  #returning = Promise.withResolvers<void>();
   /** Something was used that no alarm is planned for. */
   #hasNews = false;
   #todayMs = 0;
 
-  async reserve(limits: Limits, { id, most, lifeMs, use }: Claim): Promise<Answer> {
-    const answer = this.#change(limits, (ledger, nowMs) => {
+  /**
+   * A refusal waits for shares that Workers have and may not use: what they give back may be enough.
+   * @param returned a lease that ends with this call
+   * @param wish what to lend beside the reservation, which is then part of the lease
+   */
+  async reserve(
+    limits: Limits,
+    claim: Claim,
+    returned: Returned | null = null,
+    wish: Share | null = null,
+  ): Promise<Answer & { grant: Grant | null }> {
+    if (returned !== null) await this.takeBack(limits, returned);
+    const untilMs = Date.now() + LEASE_MS + MAX_WAIT_MS;
+    for (;;) {
+      const answer = this.#reserve(limits, claim, wish);
+      const leftMs = untilMs - Date.now();
+      const { refusal } = answer;
+      if (refusal === null || !mayPass(refusal) || !this.#ledger?.isLending || leftMs <= 0) {
+        await this.#planFlush();
+        return answer;
+      }
+      await within(this.#returning.promise, leftMs);
+    }
+  }
+
+  #reserve(limits: Limits, { id, most, lifeMs, use }: Claim, wish: Share | null) {
+    return this.#change(limits, (ledger, nowMs) => {
       const refusal = ledger.reserve(limits, id, most, nowMs + lifeMs, nowMs, use);
+      const grant = refusal === null && wish !== null ? lend(ledger, limits, id, wish, nowMs) : null;
       this.#forgetOldDays(ledger.account.spent.day.startMs);
-      return { refusal, state: ledger.state(limits, nowMs) };
+      return { refusal, grant, state: ledger.state(limits, nowMs) };
     });
+  }
+
+  async takeBack(limits: Limits, returned: Returned): Promise<void> {
+    this.#change(limits, (ledger, nowMs) => ledger.takeBack(limits, returned, nowMs));
+    this.#returning.resolve();
+    this.#returning = Promise.withResolvers();
     await this.#planFlush();
-    return answer;
   }
 
   async settle(limits: Limits, id: string, used: Amount, use: Use | null): Promise<void> {
@@ -156,4 +199,17 @@ export class LedgerObject extends DurableObject<Bindings> {
       throw error;
     }
   }
+}
+
+/** No lease goes past midnight: what passes by it is charged to the day of the lease. */
+function lend(ledger: Ledger, limits: Limits, first: string, wish: Share, nowMs: number): Grant | null {
+  const id = newId('lease', nowMs);
+  const lifeMs = Math.min(LEASE_MS, dayEnd(nowMs) - nowMs);
+  const share = ledger.lend(limits, id, first, wish, nowMs + lifeMs + RETURN_MS, nowMs);
+  return share && { id, share, lifeMs };
+}
+
+/** False when what Workers may give back cannot change a refusal. */
+function mayPass({ limit, retryAfterMs, isHeld }: Refusal): boolean {
+  return retryAfterMs !== null && (limit !== 'budget' || isHeld);
 }

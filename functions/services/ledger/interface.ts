@@ -36,13 +36,21 @@ export interface ProjectHolder {
 /** The part of a claim that concerns the project. */
 export type ProjectClaim = Pick<Claim, 'id' | 'lifeMs'> & Pick<Amount, 'micros'>;
 
+/** Hands over work that goes on when the request is answered. */
+export type Background = (work: Promise<void>) => void;
+
 export interface LedgerService {
-  /** In the ledgers of the key and, where that has a budget, of its project: in both or in none. */
-  reserve(holder: Holder, claim: Claim): Promise<Answer>;
+  /**
+   * In the ledgers of the key and, where that has a budget, of its project: in both or in none.
+   * @param background for what gives a lease back in time; without it none is taken
+   */
+  reserve(holder: Holder, claim: Claim, background?: Background): Promise<Answer>;
   /** @param use null when the request failed and nothing is written down */
   settle(holder: Holder, claimId: string, used: Amount, use: Use | null): Promise<void>;
-  /** Of the key. */
+  /** Of the key, with all that this Worker knows of. */
   read(holder: Holder): Promise<LimitState>;
+  /** The same without a call where the Worker has a lease, whose numbers may not know of other Workers. */
+  glance(holder: Holder): Promise<LimitState>;
   /** Of the project; null when it has no budget. */
   readProject(holder: Holder): Promise<BudgetState | null>;
   /** Forgets all that is kept of a key: limits used, usage, idempotency keys and their answers. */

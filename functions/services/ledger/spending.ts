@@ -153,6 +153,11 @@ export function newSpent(nowMs: number): Spent {
   };
 }
 
+/** When the day of a moment ends, in UTC. */
+export function dayEnd(nowMs: number): number {
+  return windowEnd('day', windowStart('day', nowMs));
+}
+
 function shareOf({ micros }: Budget, percent: AlertPercent): number {
   return (micros * percent) / 100;
 }

@@ -1,9 +1,10 @@
-// Keeps projects in D1: every change is one batch with its entry in the audit log.
+// Keeps projects in D1: every change is one batch with its entry in the audit log, and holds when it is answered.
 import { and, eq, sql } from 'drizzle-orm';
 import { drizzle } from 'drizzle-orm/d1';
 import { projects } from '../../../db/schema';
 import { newId } from '../../lib/id';
 import { auditEntry, auditEntryIfThere, type Actor } from '../audit-log';
+import { allForgotten } from '../keys';
 import { keysetOf, toPage, type Page, type PageQuery } from '../keyset';
 import { eraseProject, type ErasedStores } from './erasure';
 import type { Project, ProjectRegistry, ProjectSettings } from './interface';
@@ -61,6 +62,7 @@ export class D1ProjectRegistry implements ProjectRegistry {
       auditEntryIfThere(this.#db, actor, act, projects),
       this.#db.update(projects).set(settings).where(eq(projects.id, id)).returning(),
     ]);
+    await allForgotten();
     return project;
   }
 
@@ -74,6 +76,7 @@ export class D1ProjectRegistry implements ProjectRegistry {
         .where(eq(projects.id, id))
         .returning({ id: projects.id }),
     ]);
+    await allForgotten();
     return purged.length > 0;
   }
 

@@ -4,6 +4,7 @@ import type { DrizzleD1Database } from 'drizzle-orm/d1';
 import { apiKeys, projects, usageDays } from '../../../db/schema';
 import { auditEntryIfThere, type Actor } from '../audit-log';
 import type { AnswerCache } from '../exit-ladder';
+import { allForgotten } from '../keys';
 import type { LedgerService } from '../ledger';
 
 /** The folders of the store that have one folder for each project. */
@@ -32,6 +33,7 @@ export async function eraseProject(
     .update(apiKeys)
     .set({ disabledAtMs: Date.now() })
     .where(and(ofProject, isNull(apiKeys.disabledAtMs)));
+  await allForgotten();
   const keyIds = await keyIdsOf(db, id);
   await eraseStores(stores, id, keyIds);
   // What refers to the project goes with its row.

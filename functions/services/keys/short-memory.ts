@@ -1,0 +1,32 @@
+// What was read of keys and their projects, for a moment: a change waits that moment before it is answered, so no answer is followed by an old row.
+
+/** A Worker uses what it has read for so long. */
+const MEMORY_MS = 500;
+/** A timer may be early by a little. */
+const MARGIN_MS = 20;
+const MAX_ENTRIES = 1000;
+
+export class ShortMemory<T> {
+  readonly #entries = new Map<string, { value: T; readAtMs: number }>();
+
+  recall(name: string, nowMs: number): T | undefined {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return undefined;
+    const ageMs = nowMs - entry.readAtMs;
+    // After a clock that went back nobody knows how old it is.
+    if (ageMs >= 0 && ageMs < MEMORY_MS) return entry.value;
+    this.#entries.delete(name);
+    return undefined;
+  }
+
+  /** @param readAtMs before the database was asked */
+  remember(name: string, value: T, readAtMs: number): void {
+    if (this.#entries.size >= MAX_ENTRIES) this.#entries.clear();
+    this.#entries.set(name, { value, readAtMs });
+  }
+}
+
+/** Waits until no Worker uses what it read before now. */
+export async function allForgotten(): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, MEMORY_MS + MARGIN_MS));
+}

@@ -1,0 +1,128 @@
+// The leases that one Worker holds, by key, and how much it asks for: twice what the last one was used for.
+import type { LimitState } from './accounting';
+import type { Claim, Holder } from './interface';
+import type { Lease, Share } from './lease';
+
+/** No request passes by a lease that is older. A ledger far from a limit is asked about as often by each Worker. */
+export const LEASE_MS = 500;
+/** A lease has room for so many requests like the one that asks, at least. */
+const FIRST_REQUESTS = 8;
+const MAX_KEYS = 1000;
+/** Requests whose lease is remembered; the ledger knows those that are forgotten, once their lease is given back. */
+const MAX_CLAIMS = 10_000;
+
+interface Entry {
+  lease: Lease | null;
+  askedAtMs: number;
+  /** Somebody asks for a lease already, since then. */
+  wishedAtMs: number;
+}
+
+export class Leases {
+  readonly #entries = new Map<string, Entry>();
+  readonly #leaseOf = new Map<string, Lease>();
+
+  /** Lets a request pass by the key's lease: the limits after it, or null when the ledger must be asked. */
+  take({ id, limits }: Holder, claim: Claim, nowMs: number): LimitState | null {
+    const lease = this.#entries.get(id)?.lease;
+    return lease?.take(limits, claim, nowMs) === true ? this.#began(lease, claim.id, nowMs) : null;
+  }
+
+  /** The request whose reservation is part of a new lease. */
+  begin(lease: Lease, claim: Claim, nowMs: number): LimitState {
+    lease.begin(claim, nowMs);
+    return this.#began(lease, claim.id, nowMs);
+  }
+
+  /** The lease that a request began under, which is forgotten with the question. */
+  leaseOf(claimId: string): Lease | undefined {
+    const lease = this.#leaseOf.get(claimId);
+    this.#leaseOf.delete(claimId);
+    return lease;
+  }
+
+  /** The limits of a key whose lease has not ended. */
+  glance(keyId: string, nowMs: number): LimitState | null {
+    const lease = this.#entries.get(keyId)?.lease ?? null;
+    return lease === null || lease.isOver(nowMs) ? null : lease.state(nowMs);
+  }
+
+  /** A lease that the ledger has not heard the end of. */
+  openLeaseOf(keyId: string): Lease | null {
+    const lease = this.#entries.get(keyId)?.lease;
+    return lease?.phase === 'open' ? lease : null;
+  }
+
+  /** What to ask for beside a request's own reservation; null when the key is hardly used, or somebody asks already. */
+  wish(keyId: string, { most }: Claim, nowMs: number): Share | null {
+    const entry = this.#entry(keyId);
+    const hasAskedBefore = isWithin(LEASE_MS, entry.askedAtMs, nowMs);
+    entry.askedAtMs = nowMs;
+    if (isWithin(LEASE_MS, entry.wishedAtMs, nowMs)) return null;
+    const last = entry.lease;
+    const wasUsed = last !== null && last.peak.requests > 1 && isWithin(2 * LEASE_MS, last.fromMs, nowMs);
+    if (!wasUsed && !hasAskedBefore) return null;
+    entry.wishedAtMs = nowMs;
+    const first = times({ ...most, requests: 1, slots: 1 }, FIRST_REQUESTS);
+    return wasUsed ? larger(first, times(last.peak, 2)) : first;
+  }
+
+  /** The answer to a wish. */
+  open(keyId: string, lease: Lease | null): void {
+    const entry = this.#entry(keyId);
+    entry.wishedAtMs = -Infinity;
+    if (lease !== null) entry.lease = lease;
+  }
+
+  forget(keyId: string): void {
+    this.#entries.delete(keyId);
+  }
+
+  #began(lease: Lease, claimId: string, nowMs: number): LimitState {
+    if (this.#leaseOf.size >= MAX_CLAIMS) this.#leaseOf.delete(firstKeyOf(this.#leaseOf));
+    this.#leaseOf.set(claimId, lease);
+    return lease.state(nowMs);
+  }
+
+  #entry(keyId: string): Entry {
+    const known = this.#entries.get(keyId);
+    if (known !== undefined) return known;
+    if (this.#entries.size >= MAX_KEYS) this.#sweep();
+    const entry = { lease: null, askedAtMs: -Infinity, wishedAtMs: -Infinity };
+    this.#entries.set(keyId, entry);
+    return entry;
+  }
+
+  /** What has an open lease stays: its end is still to be told. */
+  #sweep(): void {
+    for (const [keyId, { lease }] of this.#entries) {
+      if (lease?.phase !== 'open') this.#entries.delete(keyId);
+    }
+  }
+}
+
+function isWithin(ms: number, thenMs: number, nowMs: number): boolean {
+  return nowMs >= thenMs && nowMs - thenMs < ms;
+}
+
+function times(share: Share, factor: number): Share {
+  return {
+    requests: share.requests * factor,
+    slots: share.slots * factor,
+    tokens: share.tokens * factor,
+    micros: share.micros * factor,
+  };
+}
+
+function larger(one: Share, other: Share): Share {
+  return {
+    requests: Math.max(one.requests, other.requests),
+    slots: Math.max(one.slots, other.slots),
+    tokens: Math.max(one.tokens, other.tokens),
+    micros: Math.max(one.micros, other.micros),
+  };
+}
+
+function firstKeyOf(map: Map<string, unknown>): string {
+  return map.keys().next().value ?? '';
+}

@@ -1,0 +1,96 @@
+// A key's row is read once a moment, a bad key every time, and no answer to a change is followed by the row before it.
+import { describe, expect, it } from 'vitest';
+import { D1KeyRegistry, D1KeyStore } from '../../../../functions/services/keys';
+import { ShortMemory } from '../../../../functions/services/keys/short-memory';
+import { D1ProjectRegistry } from '../../../../functions/services/projects';
+import { bindings } from '../../../support/bindings';
+import { makeKey } from '../../../support/harness';
+
+const NOW = 1_000_000;
+const { DB, KEY_PEPPER } = bindings;
+
+describe('the memory', () => {
+  it('lasts for half a second from before the read, and not past a clock that went back', () => {
+    const memory = new ShortMemory<string>();
+    memory.remember('a', 'row', NOW);
+    expect(memory.recall('a', NOW)).toBe('row');
+    expect(memory.recall('a', NOW + 499)).toBe('row');
+    expect(memory.recall('b', NOW)).toBeUndefined();
+    expect(memory.recall('a', NOW + 500)).toBeUndefined();
+    memory.remember('a', 'row', NOW);
+    expect(memory.recall('a', NOW - 1)).toBeUndefined();
+  });
+
+  it('is bounded', () => {
+    const memory = new ShortMemory<number>();
+    for (let i = 0; i < 1001; i++) memory.remember(String(i), i, NOW);
+    expect(memory.recall('999', NOW)).toBeUndefined();
+    expect(memory.recall('1000', NOW)).toBe(1000);
+  });
+});
+
+const actor = { keyId: 'key_admin', requestId: 'req_admin' };
+
+describe('a key', () => {
+  it('is read once for requests that follow each other', async () => {
+    const store = new D1KeyStore(DB, KEY_PEPPER);
+    const secret = await makeKey();
+    const first = (await store.verify(secret))!;
+    // Not by the registry, which would wait.
+    await DB.prepare('UPDATE api_keys SET concurrency = 9 WHERE id = ?').bind(first.id).run();
+    expect(await store.verify(secret)).toBe(first);
+    await new Promise((resolve) => setTimeout(resolve, 520));
+    expect((await store.verify(secret))?.limits.concurrency).toBe(9);
+  });
+
+  it('that is bad is read every time, as one that does not exist', async () => {
+    const store = new D1KeyStore(DB, KEY_PEPPER);
+    const secret = await makeKey({ disabledAtMs: NOW });
+    expect(await store.verify(secret)).toBeUndefined();
+    await DB.prepare('UPDATE api_keys SET disabled_at_ms = NULL WHERE disabled_at_ms = ?').bind(NOW).run();
+    expect(await store.verify(secret)).toBeDefined();
+  });
+
+  it('that expires meanwhile is refused', async () => {
+    const store = new D1KeyStore(DB, KEY_PEPPER);
+    const secret = await makeKey({ expiresAtMs: Date.now() + 150 });
+    expect(await store.verify(secret)).toBeDefined();
+    await new Promise((resolve) => setTimeout(resolve, 160));
+    expect(await store.verify(secret)).toBeUndefined();
+  });
+});
+
+describe('after the answer to a change', () => {
+  it('no Worker uses the key as it was', async () => {
+    const store = new D1KeyStore(DB, KEY_PEPPER);
+    const registry = new D1KeyRegistry(DB, KEY_PEPPER);
+    const secret = await makeKey();
+    const key = (await store.verify(secret))!;
+    await registry.update(actor, key, { concurrency: 7 }, ['concurrency']);
+    expect((await store.verify(secret))?.limits.concurrency).toBe(7);
+    const rotated = await registry.rotate(actor, key, 0);
+    expect(await store.verify(secret)).toBeUndefined();
+    expect((await store.verify(rotated!.secret))?.id).toBe(key.id);
+    await registry.remove(actor, key);
+    expect(await store.verify(rotated!.secret)).toBeUndefined();
+  });
+
+  it('no Worker uses its project as it was', async () => {
+    const store = new D1KeyStore(DB, KEY_PEPPER);
+    const { ledger, answerCache } = {
+      ledger: { erase: done, eraseProject: done },
+      answerCache: { erase: done },
+    };
+    const registry = new D1ProjectRegistry(DB, { bucket: bindings.STORE, ledger, answerCache });
+    const secret = await makeKey();
+    const key = (await store.verify(secret))!;
+    await registry.purgeCache(actor, key.projectId);
+    expect((await store.verify(secret))?.cacheGeneration).toBe(key.cacheGeneration + 1);
+    await registry.update(actor, key.projectId, { budgetMicros: 5 }, ['budget']);
+    expect((await store.verify(secret))?.projectBudget?.micros).toBe(5);
+    await registry.erase(actor, key.projectId);
+    expect(await store.verify(secret)).toBeUndefined();
+  });
+});
+
+async function done(): Promise<void> {}

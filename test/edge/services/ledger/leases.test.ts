@@ -1,0 +1,193 @@
+// Two Workers before one real Durable Object: how often they ask it, that its budget is spent to the last request, and what a restart and a lost call do.
+import { evictDurableObject } from 'cloudflare:test';
+import { describe, expect, it } from 'vitest';
+import { newId } from '../../../../functions/lib/id';
+import {
+  DurableObjectLedger,
+  type Holder,
+  type Limits,
+  type Use,
+} from '../../../../functions/services/ledger';
+import { bindings } from '../../../support/bindings';
+
+const LIMITS: Limits = {
+  requestsPerMinute: 60_000,
+  tokensPerMinute: 1e8,
+  concurrency: 1000,
+  budget: { micros: 1e6, window: 'month', hard: true },
+};
+
+const USE: Use = {
+  projectId: 'prj_none',
+  keyId: 'key_none',
+  operation: 'createChatCompletion',
+  model: 'fake',
+  endUser: '',
+  exit: 'full',
+  inputTokens: 1,
+  cachedTokens: 0,
+  outputTokens: 0,
+};
+
+type Call = 'reserve' | 'settle' | 'takeBack' | 'read';
+
+/** A Worker and what it asked the object. */
+function makeWorker(fault: (call: Call) => void = () => {}) {
+  const calls: Call[] = [];
+  const keys = {
+    getByName(name: string) {
+      const stub = bindings.LEDGER.getByName(name);
+      const counted =
+        (call: Call) =>
+        async (...args: unknown[]) => {
+          calls.push(call);
+          fault(call);
+          return (stub[call] as (...all: unknown[]) => unknown)(...args);
+        };
+      return {
+        reserve: counted('reserve'),
+        settle: counted('settle'),
+        takeBack: counted('takeBack'),
+        read: counted('read'),
+      };
+    },
+  } as unknown as DurableObjectNamespace;
+  const ledger = new DurableObjectLedger(keys, bindings.PROJECT_LEDGER);
+  const background: Promise<void>[] = [];
+  const run = async (holder: Holder, micros = 10, used = 1) => {
+    const id = newId('request');
+    const claim = { id, most: { tokens: 5, micros }, lifeMs: 60_000, use: USE };
+    const { refusal, state } = await ledger.reserve(holder, claim, (work) => background.push(work));
+    if (refusal === null) await ledger.settle(holder, id, { tokens: 1, micros: used }, USE);
+    return { refusal, state, id };
+  };
+  return { ledger, calls, background, run };
+}
+
+const makeHolder = (limits: Partial<Limits> = {}): Holder => ({
+  id: newId('key'),
+  limits: { ...LIMITS, ...limits },
+  projectId: 'prj_none',
+  projectBudget: null,
+});
+
+describe('a key that is used much', () => {
+  it('passes most requests by without a call, and its limits are told as if each had asked', async () => {
+    const { ledger, calls, run } = makeWorker();
+    const holder = makeHolder();
+    for (let i = 1; i <= 200; i++) {
+      const { refusal, state } = await run(holder);
+      expect(refusal).toBeNull();
+      expect(state.budget).toMatchObject({ settledMicros: i - 1, reservedMicros: 10 });
+      expect(state.concurrency.running).toBe(1);
+    }
+    expect(calls.length).toBeLessThan(40);
+    const state = await ledger.read(holder);
+    expect(state.budget).toMatchObject({ settledMicros: 200, reservedMicros: 0 });
+    expect(state.concurrency.running).toBe(0);
+  });
+
+  it('gives back in time what it does not use', async () => {
+    const { calls, background, run } = makeWorker();
+    const holder = makeHolder();
+    for (let i = 0; i < 20; i++) await run(holder);
+    await Promise.all(background);
+    expect(calls).toContain('takeBack');
+    const { budget, concurrency } = await bindings.LEDGER.getByName(holder.id).read(holder.limits);
+    expect([budget?.settledMicros, budget?.reservedMicros, concurrency.running]).toEqual([20, 0, 0]);
+  });
+});
+
+describe('a key that is used now and then', () => {
+  it('asks for each request', async () => {
+    const { calls, background, run } = makeWorker();
+    await run(makeHolder());
+    await run(makeHolder());
+    expect(calls).toEqual(['reserve', 'settle', 'reserve', 'settle']);
+    await Promise.all(background);
+    expect(calls).toHaveLength(4);
+  });
+});
+
+describe("near a budget's end", () => {
+  it('two Workers spend it to the last request that fits, and never more', async () => {
+    const workers = [makeWorker(), makeWorker()];
+    const holder = makeHolder({ budget: { micros: 400, window: 'month', hard: true } });
+    let granted = 0;
+    const loop = async ({ run }: (typeof workers)[number]) => {
+      for (let i = 0; i < 80; i++) {
+        const { refusal } = await run(holder, 1);
+        if (refusal === null) granted += 1;
+      }
+    };
+    await Promise.all(workers.flatMap((worker) => [worker, worker, worker, worker]).map(loop));
+    // 640 were sent; each costs all that it reserved, so exactly 400 fit.
+    expect(granted).toBe(400);
+    await Promise.all(workers.flatMap(({ background }) => background));
+    const { budget } = await bindings.LEDGER.getByName(holder.id).read(holder.limits);
+    expect([budget?.settledMicros, budget?.reservedMicros]).toEqual([400, 0]);
+    expect(workers.some(({ calls }) => calls.length < 600)).toBe(true);
+  });
+});
+
+describe('a request that outlives its lease', () => {
+  it('is settled with the ledger', async () => {
+    const { ledger, calls, background, run } = makeWorker();
+    const holder = makeHolder();
+    for (let i = 0; i < 5; i++) await run(holder);
+    const before = calls.length;
+    const claim = { id: 'long', most: { tokens: 5, micros: 10 }, lifeMs: 60_000, use: USE };
+    await ledger.reserve(holder, claim, (work) => background.push(work));
+    // It passed by.
+    expect(calls.length).toBe(before);
+    await Promise.all(background);
+    const object = bindings.LEDGER.getByName(holder.id);
+    expect((await object.read(holder.limits)).budget).toMatchObject({ settledMicros: 5, reservedMicros: 10 });
+    await ledger.settle(holder, 'long', { tokens: 2, micros: 7 }, USE);
+    expect(calls.at(-1)).toBe('settle');
+    expect((await object.read(holder.limits)).budget).toMatchObject({ settledMicros: 12, reservedMicros: 0 });
+  });
+});
+
+describe('faults', () => {
+  it('a restart of the object in the middle of a lease forgets nothing', async () => {
+    const { background, run } = makeWorker();
+    const holder = makeHolder();
+    for (let i = 0; i < 10; i++) await run(holder);
+    await evictDurableObject(bindings.LEDGER.getByName(holder.id));
+    await run(holder);
+    await Promise.all(background);
+    const { budget } = await bindings.LEDGER.getByName(holder.id).read(holder.limits);
+    expect([budget?.settledMicros, budget?.reservedMicros]).toEqual([11, 0]);
+  });
+
+  it('a lease whose end the ledger never hears of stays reserved, and its running requests fail to settle', async () => {
+    const { ledger, background, run } = makeWorker((call) => {
+      if (call === 'takeBack') throw new Error('the network is down');
+    });
+    const holder = makeHolder();
+    for (let i = 0; i < 5; i++) await run(holder);
+    const claim = { id: 'lost', most: { tokens: 5, micros: 10 }, lifeMs: 60_000, use: USE };
+    await ledger.reserve(holder, claim, (work) => background.push(work));
+    await Promise.all(background);
+    await expect(ledger.settle(holder, 'lost', { tokens: 1, micros: 1 }, USE)).rejects.toThrow(
+      'not given back',
+    );
+    const { budget } = await bindings.LEDGER.getByName(holder.id).read(holder.limits);
+    // Dear rather than free: the whole share, of the request that asked and eight more.
+    expect(budget?.reservedMicros).toBe(90);
+  });
+
+  it('no lease is taken where nobody could give it back, or where the project has a budget', async () => {
+    const { ledger, calls, run } = makeWorker();
+    const holder = makeHolder();
+    for (let i = 0; i < 5; i++) {
+      const claim = { id: `r${i}`, most: { tokens: 5, micros: 10 }, lifeMs: 60_000, use: USE };
+      await ledger.reserve(holder, claim);
+    }
+    expect(calls).toEqual(['reserve', 'reserve', 'reserve', 'reserve', 'reserve']);
+    const shared = { ...makeHolder(), projectId: newId('project'), projectBudget: LIMITS.budget };
+    for (let i = 0; i < 5; i++) await run(shared);
+    expect(calls.filter((call) => call === 'reserve')).toHaveLength(10);
+  });
+});
