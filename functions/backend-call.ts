@@ -21,16 +21,16 @@ export function readDeadlineMs(c: Context<AppEnv>): number {
 
 /** What is left of a call's deadline for a further call of the same request; never none, so that the backend says that it is over. */
 export function timeLeftMs(c: Context<AppEnv>, call: BackendCall): number {
-  return Math.max(1, call.deadlineMs - (Date.now() - c.var.acceptedAtMs));
+  return Math.max(1, call.deadlineMs - (Date.now() - c.get('acceptedAtMs')));
 }
 
 /** `maxMs` shortens the deadline of calls that have no business taking long. */
 export function backendCall(c: Context<AppEnv>, maxMs: number = MAX_DEADLINE_MS): BackendCall {
   return {
-    requestId: c.var.requestId,
+    requestId: c.get('requestId'),
     deadlineMs: Math.min(readDeadlineMs(c), maxMs),
-    traceparent: c.var.traceparent,
+    traceparent: c.get('traceparent'),
     signal: c.req.raw.signal,
-    shared: c.var.shared,
+    shared: c.get('shared'),
   };
 }

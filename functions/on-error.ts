@@ -23,7 +23,7 @@ export function describeStreamError(error: unknown, c: Context<AppEnv>) {
 }
 
 function errorOrigin(c: Context<AppEnv>): ErrorOrigin {
-  return { requestId: c.var.requestId, baseUrl: new URL(c.req.url).origin };
+  return { requestId: c.get('requestId'), baseUrl: new URL(c.req.url).origin };
 }
 
 // What zod-openapi throws by itself, before our own checks could.
@@ -40,7 +40,7 @@ function logError(error: ApiError, c: Context<AppEnv>): void {
   console.error(
     JSON.stringify({
       level: error.status === 503 || error.status === 504 ? 'warn' : 'error',
-      request_id: c.var.requestId,
+      request_id: c.get('requestId'),
       path: c.req.path,
       code: error.code,
       cause: cause instanceof Error ? `${cause.message}\n${cause.stack ?? ''}` : cause,

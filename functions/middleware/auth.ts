@@ -13,7 +13,8 @@ export type Access = 'public' | 'any_key' | Scope;
 export const requireKey = (access: Exclude<Access, 'public'>) =>
   createMiddleware<AppEnv>(async function requireKey(c, next) {
     const secret = readSecret(c);
-    const key = secret === undefined ? undefined : await timed(c, 'auth', c.var.services.keys.verify(secret));
+    const key =
+      secret === undefined ? undefined : await timed(c, 'auth', c.get('services').keys.verify(secret));
     if (key === undefined) {
       // One answer for every reason, so that nobody learns which keys exist.
       const message =

@@ -39,7 +39,7 @@ export const exitLadder = (isCacheable: Cacheable) =>
       if (c.error === undefined) say(c, 'bypass');
       return undefined;
     }
-    const key = await c.var.services.answerCache.keyOf(identity);
+    const key = await c.get('services').answerCache.keyOf(identity);
     const kept = await timed(c, 'cache', find(c, key, directives));
     if (kept !== undefined) return replay(c, kept);
 
@@ -65,7 +65,7 @@ export const exitLadder = (isCacheable: Cacheable) =>
       onEnd: ({ isComplete, body }) => {
         const whole = isComplete && body !== null && isStream ? eventsOf(body) : body;
         // Whoever began the run keeps its answer for all.
-        const isKept = isComplete && whole !== null && c.var.exit === 'full';
+        const isKept = isComplete && whole !== null && c.get('exit') === 'full';
         ended.resolve(isKept ? { headers, body: whole } : null);
       },
     });
@@ -76,7 +76,7 @@ export const exitLadder = (isCacheable: Cacheable) =>
 async function identify(c: Context<AppEnv>, isCacheable: Cacheable): Promise<RequestIdentity | undefined> {
   const { key, services } = c.var;
   if (key.zeroDataRetention) return undefined;
-  const body: unknown = c.var.body;
+  const body: unknown = c.get('body');
   if (typeof body !== 'object' || body === null || !isCacheable(body as Record<string, unknown>)) {
     return undefined;
   }
@@ -119,7 +119,7 @@ async function find(
 ): Promise<KeptAnswer | undefined> {
   if (noCache) return undefined;
   try {
-    const found = await within(c.var.services.answerCache.find(key), MAX_LOOKUP_MS);
+    const found = await within(c.get('services').answerCache.find(key), MAX_LOOKUP_MS);
     return found === TIMED_OUT || found === undefined || ageOf(found) > maxAgeSeconds ? undefined : found;
   } catch (error) {
     // Without its cache the edge is slower, not broken.
@@ -130,7 +130,7 @@ async function find(
 
 function replay(c: Context<AppEnv>, kept: KeptAnswer): Response {
   c.set('exit', 'cache');
-  c.var.metering.settle({ promptTokens: 0, completionTokens: 0 });
+  c.get('metering').settle({ promptTokens: 0, completionTokens: 0 });
   const headers = {
     ...kept.headers,
     age: String(ageOf(kept)),
@@ -146,7 +146,7 @@ function share(c: Context<AppEnv>, { hash }: CacheKey): SharedCall {
   return {
     name: `${hash}:${readDeadlineMs(c)}`,
     onShared: (isJoined, report) => {
-      c.var.metering.share(report);
+      c.get('metering').share(report);
       if (isJoined) c.set('exit', 'coalesced');
     },
   };
@@ -160,7 +160,7 @@ async function keep(
 ): Promise<void> {
   const answer = await ending;
   if (answer === null) return;
-  const { models, answerCache } = c.var.services;
+  const { models, answerCache } = c.get('services');
   try {
     // The catalog at hand may be older than a change of the model that has just answered.
     const call = { ...backendCall(c, CATALOG_TIMEOUT_MS), signal: new AbortController().signal };
@@ -185,7 +185,7 @@ function eventsOf(stream: Uint8Array): Uint8Array | null {
 }
 
 function say(c: Context<AppEnv>, cache: 'bypass' | 'miss'): void {
-  if (!c.var.isExitOpen) c.res.headers.set('x-attune-exit', c.var.exit);
+  if (!c.get('isExitOpen')) c.res.headers.set('x-attune-exit', c.get('exit'));
   c.res.headers.set('x-cache', cache);
 }
 
@@ -195,5 +195,7 @@ function ageOf({ keptAtMs }: KeptAnswer): number {
 
 function logFault(c: Context<AppEnv>, error: unknown): void {
   const cause = error instanceof Error ? error.message : String(error);
-  console.error(JSON.stringify({ level: 'warn', request_id: c.var.requestId, code: 'cache_failed', cause }));
+  console.error(
+    JSON.stringify({ level: 'warn', request_id: c.get('requestId'), code: 'cache_failed', cause }),
+  );
 }

@@ -100,7 +100,7 @@ async function repeat(c: Context<AppEnv>, outcome: Exclude<Outcome, { kind: 'run
     throw new ApiError('idempotency_key_conflict', message, { param: 'Idempotency-Key' });
   }
   const { status, headers, objectKey } = outcome.answer;
-  const body = objectKey === null ? null : await c.var.services.idempotency.readBody(objectKey);
+  const body = objectKey === null ? null : await c.get('services').idempotency.readBody(objectKey);
   if (body === null) {
     const message = `This request was answered with status ${status}, and the answer was not kept.`;
     throw new ApiError('idempotency_replay_unavailable', message);

@@ -7,7 +7,7 @@ export const limitHeaders = () =>
   createMiddleware<AppEnv>(async function limitHeaders(c, next) {
     await next();
     // A request that failed before the meter, for example over its body, has asked nothing yet.
-    const state = c.var.limitState ?? (await c.var.services.ledger.glance(c.var.key));
+    const state = c.get('limitState') ?? (await c.get('services').ledger.glance(c.get('key')));
     for (const [name, value] of Object.entries(toHeaders(state))) c.res.headers.set(name, value);
   });
 

@@ -26,7 +26,7 @@ export function lifeOf(c: Context<AppEnv>): number {
 export const meter = (operation: string, estimate: Estimate) =>
   createMiddleware<AppEnv>(async function meter(c, next) {
     const { key, requestId } = c.var;
-    const { ledger } = c.var.services;
+    const { ledger } = c.get('services');
     const lifeMs = lifeOf(c);
     const most = await estimate(c);
     c.set('exit', 'full');
@@ -42,7 +42,7 @@ export const meter = (operation: string, estimate: Estimate) =>
     c.executionCtx.waitUntil(settle(c, operation, metering));
     await next();
     if (c.error === undefined) metering.finish();
-    else if (hasLeft(c, c.error) && c.var.exit !== 'coalesced') metering.settle(most, false);
+    else if (hasLeft(c, c.error) && c.get('exit') !== 'coalesced') metering.settle(most, false);
     else metering.release();
   });
 
@@ -69,7 +69,7 @@ export function useOf(c: Context<AppEnv>, operation: string, tokens: TokenUse): 
     operation,
     model: tokens.model.slice(0, MAX_MODEL_LENGTH),
     endUser: typeof user === 'string' ? user.slice(0, MAX_END_USER_LENGTH) : '',
-    exit: c.var.exit,
+    exit: c.get('exit'),
     // One row a request: what a reward model read and a larger model used counts with it, at their own prices.
     inputTokens:
       tokens.promptTokens + (tokens.judged?.promptTokens ?? 0) + (tokens.escalated?.promptTokens ?? 0),

@@ -29,11 +29,11 @@ export const requestLog = () =>
 async function write(c: Context<AppEnv>): Promise<void> {
   try {
     const record = await recordOf(c);
-    c.var.services.requestLog.write(record);
+    c.get('services').requestLog.write(record);
   } catch (error) {
     const cause = error instanceof Error ? error.message : String(error);
     console.error(
-      JSON.stringify({ level: 'error', request_id: c.var.requestId, code: 'request_log_failed', cause }),
+      JSON.stringify({ level: 'error', request_id: c.get('requestId'), code: 'request_log_failed', cause }),
     );
   }
 }
@@ -42,15 +42,15 @@ async function recordOf(c: Context<AppEnv>): Promise<RequestRecord> {
   const { status } = c.res;
   // Absent where nothing is metered, or the request came no further than its key. A stream says it at its end.
   const used = (await c.get('metering')?.used) ?? null;
-  const use = used === null ? null : useOf(c, c.var.operation ?? '', used);
+  const use = used === null ? null : useOf(c, c.get('operation') ?? '', used);
   const key = c.get('key');
   return {
-    requestId: c.var.requestId,
-    traceId: traceIdOf(c.var.traceparent),
+    requestId: c.get('requestId'),
+    traceId: traceIdOf(c.get('traceparent')),
     operation: c.get('operation') ?? null,
     method: c.req.method,
     status,
-    durationMs: Date.now() - c.var.acceptedAtMs,
+    durationMs: Date.now() - c.get('acceptedAtMs'),
     projectId: key?.projectId ?? null,
     keyId: key?.id ?? null,
     model: modelOf(c.get('body')),

@@ -16,8 +16,8 @@ export function namedModels(body: Readonly<Record<string, unknown>>): [param: st
 /** It reads a body that is parsed but not validated yet: what has the wrong type is refused later. */
 export const restrictions = () =>
   createMiddleware<AppEnv>(async function restrictions(c, next) {
-    const { allowedModels, isEndUserRequired, zeroDataRetention } = c.var.key;
-    const body = (c.var.body ?? {}) as Record<string, unknown>;
+    const { allowedModels, isEndUserRequired, zeroDataRetention } = c.get('key');
+    const body = (c.get('body') ?? {}) as Record<string, unknown>;
     for (const [param, model] of namedModels(body)) {
       if (typeof model !== 'string') continue;
       if (allowedModels !== null && !allowedModels.includes(model)) {
@@ -25,7 +25,7 @@ export const restrictions = () =>
           param,
         });
       }
-      if (zeroDataRetention && c.var.services.retainingModels.has(model)) {
+      if (zeroDataRetention && c.get('services').retainingModels.has(model)) {
         const message = `'${param}': this API key keeps nothing, and the server of this model may.`;
         throw new ApiError('model_not_allowed', message, { param });
       }

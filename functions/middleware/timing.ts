@@ -8,8 +8,8 @@ export const timing = () =>
     c.set('acceptedAtMs', Date.now());
     c.set('timings', {});
     await next();
-    const total = Date.now() - c.var.acceptedAtMs;
-    const parts = Object.entries({ ...c.var.timings, total });
+    const total = Date.now() - c.get('acceptedAtMs');
+    const parts = Object.entries({ ...c.get('timings'), total });
     c.res.headers.set('openai-processing-ms', String(total));
     c.res.headers.set('server-timing', parts.map(([name, ms]) => `${name};dur=${ms}`).join(', '));
   });
@@ -20,6 +20,6 @@ export async function timed<T>(c: Context<AppEnv>, name: string, work: Promise<T
   try {
     return await work;
   } finally {
-    c.var.timings[name] = Date.now() - startMs;
+    c.get('timings')[name] = Date.now() - startMs;
   }
 }

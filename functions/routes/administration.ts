@@ -23,7 +23,7 @@ export function narrow(key: ApiKey, projectId: string | undefined): string | nul
 }
 
 export function actorOf(c: Context<AppEnv>): Actor {
-  return { keyId: c.var.key.id, requestId: c.var.requestId };
+  return { keyId: c.get('key').id, requestId: c.get('requestId') };
 }
 
 /** The same for an unknown id and for one that the caller cannot reach. */

@@ -13,7 +13,7 @@ export const countBytes = (text: string) => encoder.encode(text).length;
 
 /** The model's context length, from the catalog, which remembers it. */
 export async function readContextLength(c: Context<AppEnv>, model: string): Promise<number> {
-  const known = await c.var.services.models.find(model, backendCall(c, CATALOG_TIMEOUT_MS));
+  const known = await c.get('services').models.find(model, backendCall(c, CATALOG_TIMEOUT_MS));
   return known?.context_length ?? UNKNOWN_CONTEXT;
 }
 

@@ -30,10 +30,10 @@ const route = createApiRoute({
 export function registerCreateApiKey(app: App): void {
   app.openapi(route, async (c) => {
     const { project_id, environment, name, scopes, ...others } = c.req.valid('json');
-    const projectId = narrow(c.var.key, project_id) ?? c.var.key.projectId;
-    refuseMoreScopes(c.var.key, scopes);
+    const projectId = narrow(c.get('key'), project_id) ?? c.get('key').projectId;
+    refuseMoreScopes(c.get('key'), scopes);
     const settings = { ...toSettings(others), name, scopes: [...new Set(scopes)] };
-    const made = await c.var.services.keyRegistry.create(actorOf(c), {
+    const made = await c.get('services').keyRegistry.create(actorOf(c), {
       projectId,
       environment: environment ?? 'live',
       settings,

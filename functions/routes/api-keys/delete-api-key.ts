@@ -30,10 +30,10 @@ const route = createApiRoute({
 
 export function registerDeleteApiKey(app: App): void {
   app.openapi(route, async (c) => {
-    const { keyRegistry } = c.var.services;
-    const record = await keyRegistry.read(reachOf(c.var.key), c.req.valid('param').id);
+    const { keyRegistry } = c.get('services');
+    const record = await keyRegistry.read(reachOf(c.get('key')), c.req.valid('param').id);
     if (record === undefined) throw notFound('API key');
-    if (record.id === c.var.key.id) {
+    if (record.id === c.get('key').id) {
       throw new ApiError('conflict', 'An API key cannot delete itself; use another admin key.', {
         param: 'id',
       });

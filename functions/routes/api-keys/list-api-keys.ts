@@ -31,8 +31,8 @@ const route = createApiRoute({
 export function registerListApiKeys(app: App): void {
   app.openapi(route, async (c) => {
     const query = c.req.valid('query');
-    const projectId = narrow(c.var.key, query.project_id);
-    const { rows, hasMore } = await c.var.services.keyRegistry.list(projectId, toPageQuery(query));
+    const projectId = narrow(c.get('key'), query.project_id);
+    const { rows, hasMore } = await c.get('services').keyRegistry.list(projectId, toPageQuery(query));
     return c.json(toList(rows.map(toApiKey), hasMore), 200);
   });
 }

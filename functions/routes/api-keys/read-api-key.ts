@@ -22,7 +22,7 @@ const route = createApiRoute({
 
 export function registerReadApiKey(app: App): void {
   app.openapi(route, async (c) => {
-    const record = await c.var.services.keyRegistry.read(reachOf(c.var.key), c.req.valid('param').id);
+    const record = await c.get('services').keyRegistry.read(reachOf(c.get('key')), c.req.valid('param').id);
     if (record === undefined) throw notFound('API key');
     return c.json(toApiKey(record), 200);
   });

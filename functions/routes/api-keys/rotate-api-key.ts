@@ -45,11 +45,11 @@ const route = createApiRoute({
 
 export function registerRotateApiKey(app: App): void {
   app.openapi(route, async (c) => {
-    const { keyRegistry } = c.var.services;
+    const { keyRegistry } = c.get('services');
     const { overlap_seconds } = c.req.valid('json');
-    const record = await keyRegistry.read(reachOf(c.var.key), c.req.valid('param').id);
+    const record = await keyRegistry.read(reachOf(c.get('key')), c.req.valid('param').id);
     if (record === undefined) throw notFound('API key');
-    refuseMoreScopes(c.var.key, record.scopes);
+    refuseMoreScopes(c.get('key'), record.scopes);
     const made = await keyRegistry.rotate(actorOf(c), record, (overlap_seconds ?? DAY_SECONDS) * 1000);
     if (made === undefined) throw notFound('API key');
     keepSecret(c);

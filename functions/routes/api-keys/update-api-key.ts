@@ -32,12 +32,12 @@ const route = createApiRoute({
 export function registerUpdateApiKey(app: App): void {
   app.openapi(route, async (c) => {
     const changes = c.req.valid('json');
-    const { keyRegistry } = c.var.services;
-    const record = await keyRegistry.read(reachOf(c.var.key), c.req.valid('param').id);
+    const { keyRegistry } = c.get('services');
+    const record = await keyRegistry.read(reachOf(c.get('key')), c.req.valid('param').id);
     if (record === undefined) throw notFound('API key');
     const added = changes.scopes?.filter((scope) => !record.scopes.includes(scope));
-    refuseMoreScopes(c.var.key, added ?? []);
-    if (record.id === c.var.key.id) refuseLockout(c, changes);
+    refuseMoreScopes(c.get('key'), added ?? []);
+    if (record.id === c.get('key').id) refuseLockout(c, changes);
     const names = Object.keys(changes);
     if (names.length === 0) return c.json(toApiKey(record), 200);
     const updated = await keyRegistry.update(actorOf(c), record, toSettings(changes), names);

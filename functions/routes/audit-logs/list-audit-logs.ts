@@ -83,9 +83,9 @@ const route = createApiRoute({
 export function registerListAuditLogs(app: App): void {
   app.openapi(route, async (c) => {
     const query = c.req.valid('query');
-    const { rows, hasMore } = await c.var.services.auditLog.list({
+    const { rows, hasMore } = await c.get('services').auditLog.list({
       ...toPageQuery(query),
-      projectId: narrow(c.var.key, query.project_id),
+      projectId: narrow(c.get('key'), query.project_id),
       actorKeyId: query.actor_key_id,
       action: query.action,
       fromMs: query.start_time === undefined ? undefined : query.start_time * 1000,

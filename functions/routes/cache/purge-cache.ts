@@ -36,9 +36,9 @@ const route = createApiRoute({
 
 export function registerPurgeCache(app: App): void {
   app.openapi(route, async (c) => {
-    const { projects } = c.var.services;
-    const id = c.req.valid('query').project_id ?? c.var.key.projectId;
-    const project = await projects.read(reachOf(c.var.key), id);
+    const { projects } = c.get('services');
+    const id = c.req.valid('query').project_id ?? c.get('key').projectId;
+    const project = await projects.read(reachOf(c.get('key')), id);
     const isPurged = project !== undefined && (await projects.purgeCache(actorOf(c), project.id));
     if (!isPurged) throw notFound('project', 'project_id');
     return c.json({ object: 'cache.deleted' as const, project_id: id, deleted: true as const }, 200);

@@ -25,7 +25,7 @@ export async function chooseBest(
 ): Promise<ChatCompletion> {
   // Several calls make the answer.
   const call = { ...sharable, shared: undefined };
-  const { backend } = c.var.services;
+  const { backend } = c.get('services');
   // Before the answers are made: they cost more than this question.
   await requireReward(c, rewardModel, call);
   const completion = await backend.chat(chat, call);
@@ -47,7 +47,7 @@ export async function chooseBest(
   const total = addRead(completion.usage, usage);
   const judged = { model: rewardModel, promptTokens: usage.input_tokens };
   const { cached_tokens: cachedTokens } = total.prompt_tokens_details;
-  c.var.metering.settle({ ...toTokens(completion.usage), cachedTokens, judged });
+  c.get('metering').settle({ ...toTokens(completion.usage), cachedTokens, judged });
   return {
     ...completion,
     choices: [{ ...choice, index: 0 }],
@@ -57,7 +57,7 @@ export async function chooseBest(
 }
 
 async function requireReward(c: Context<AppEnv>, id: string, call: BackendCall): Promise<void> {
-  const model = await withParams(PARAMS, c.var.services.models.read(id, call));
+  const model = await withParams(PARAMS, c.get('services').models.read(id, call));
   if (model.capabilities.includes('reward')) return;
   const message = "'reward_model' must have the capability 'reward'; GET /v1/models shows which models do.";
   throw new ApiError('unsupported_value', message, { param: 'reward_model' });

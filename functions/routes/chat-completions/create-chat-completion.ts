@@ -73,7 +73,7 @@ function isDeterministic({ temperature, seed, store }: Readonly<Record<string, u
 
 /** Refuses it to a key that keeps nothing, and says how long an answer is kept to every other. */
 function allowStoring(c: Context<AppEnv>): void {
-  if (c.var.key.zeroDataRetention) {
+  if (c.get('key').zeroDataRetention) {
     const message = "'store': must not be true, because this API key keeps nothing.";
     throw new ApiError('unsupported_value', message, { param: 'store' });
   }
@@ -84,7 +84,7 @@ function complete(c: Context<AppEnv>, body: CreateChatCompletion, chat: ChatCall
   const call = backendCall(c);
   if (body.reward_model) return chooseBest(c, body, body.reward_model, chat, call);
   if (body.escalate) return answerOrEscalate(c, body.escalate, chat, call);
-  return c.var.services.backend.chat(chat, call);
+  return c.get('services').backend.chat(chat, call);
 }
 
 export function registerCreateChatCompletion(app: App): void {
@@ -93,18 +93,18 @@ export function registerCreateChatCompletion(app: App): void {
     if (body.store === true) allowStoring(c);
     const chat = toChatCall(body, {
       id: newId('chatCompletion'),
-      created: toUnixSeconds(c.var.acceptedAtMs),
-      projectId: c.var.key.projectId,
-      priority: c.var.key.priority,
+      created: toUnixSeconds(c.get('acceptedAtMs')),
+      projectId: c.get('key').projectId,
+      priority: c.get('key').priority,
     });
     if (body.stream === true) return streamChatCompletion(c, body, chat);
 
     const completion = await timed(c, 'backend', complete(c, body, chat));
     // Without effect where several models made the answer: who asked them knows more.
-    c.var.metering.settle(toTokens(completion.usage));
+    c.get('metering').settle(toTokens(completion.usage));
     if (body.store === true) {
       const stored = { ...completion, metadata: body.metadata ?? {} };
-      await c.var.services.chatCompletions.save(c.var.key.projectId, stored);
+      await c.get('services').chatCompletions.save(c.get('key').projectId, stored);
     }
     return c.json(completion, 200);
   });

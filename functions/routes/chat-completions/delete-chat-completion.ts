@@ -44,7 +44,7 @@ const route = createApiRoute({
 export function registerDeleteChatCompletion(app: App): void {
   app.openapi(route, async (c) => {
     const { id } = c.req.valid('param');
-    const removed = await c.var.services.chatCompletions.remove(c.var.key.projectId, id);
+    const removed = await c.get('services').chatCompletions.remove(c.get('key').projectId, id);
     if (!removed) throw completionNotFound();
     return c.json({ object: 'chat.completion.deleted' as const, id, deleted: true as const }, 200);
   });

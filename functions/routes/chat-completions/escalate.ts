@@ -20,17 +20,17 @@ export async function answerOrEscalate(
 ): Promise<ChatCompletion> {
   await requireUpstream(c, to, chat.model, call);
   c.set('isExitOpen', true);
-  const own = await c.var.services.backend.chat({ ...chat, logprobs: true }, call);
+  const own = await c.get('services').backend.chat({ ...chat, logprobs: true }, call);
   const confidence = confidenceOf(own);
   const stay = (outcome: 'confident' | 'too_costly' | 'failed', error: ErrorCode | null = null) => {
     c.set('isExitOpen', false);
-    c.var.metering.settle(toTokens(own.usage));
+    c.get('metering').settle(toTokens(own.usage));
     const given = chat.logprobs ? own : withoutLogprobs(own);
     return { ...given, escalation: { to, confidence, outcome, error } };
   };
   if (confidence >= minConfidence) return stay('confident');
   // What may cost too much was not reserved.
-  if (c.var.metering.most.escalated === undefined) return stay('too_costly');
+  if (c.get('metering').most.escalated === undefined) return stay('too_costly');
 
   let larger: ChatCompletion;
   try {
@@ -45,7 +45,7 @@ export async function answerOrEscalate(
   c.set('isExitOpen', false);
   const cachedTokens = cachedOf(own.usage) + cachedOf(larger.usage);
   const escalated = { ...toTokens(larger.usage), model: to };
-  c.var.metering.settle({ ...toTokens(own.usage), cachedTokens, escalated });
+  c.get('metering').settle({ ...toTokens(own.usage), cachedTokens, escalated });
   const escalation = { to, confidence, outcome: 'escalated' as const, error: null };
   return { ...larger, usage: addUsage(own.usage, larger.usage), escalation };
 }
@@ -54,7 +54,7 @@ export async function answerOrEscalate(
 function askLarger(c: Context<AppEnv>, chat: ChatCall, call: BackendCall): Promise<ChatCompletion> {
   const leftMs = timeLeftMs(c, call);
   const signal = AbortSignal.any([call.signal, AbortSignal.timeout(leftMs)]);
-  return c.var.services.backend.chat(chat, { ...call, deadlineMs: leftMs, signal });
+  return c.get('services').backend.chat(chat, { ...call, deadlineMs: leftMs, signal });
 }
 
 /** From a model of ours to one of another server: only those two say what they should. */
@@ -64,7 +64,7 @@ async function requireUpstream(
   from: string,
   call: BackendCall,
 ): Promise<void> {
-  const { models } = c.var.services;
+  const { models } = c.get('services');
   const target = await withParams({ model: 'escalate.to' }, models.read(to, call));
   if (target.revision !== UPSTREAM_REVISION || !target.capabilities.includes('chat')) {
     const message = "'escalate.to' must be a model of another server that can chat.";
@@ -98,5 +98,5 @@ function addUsage(a: Usage, b: Usage): Usage {
 function logFailure(c: Context<AppEnv>, error: ApiError): void {
   const { code, options } = error;
   const cause = options.cause instanceof Error ? options.cause.message : options.cause;
-  console.error(JSON.stringify({ level: 'warn', request_id: c.var.requestId, code, cause }));
+  console.error(JSON.stringify({ level: 'warn', request_id: c.get('requestId'), code, cause }));
 }

@@ -26,7 +26,7 @@ const route = createApiRoute({
 export function registerReadChatCompletion(app: App): void {
   app.openapi(route, async (c) => {
     const { id } = c.req.valid('param');
-    const completion = await c.var.services.chatCompletions.read(c.var.key.projectId, id);
+    const completion = await c.get('services').chatCompletions.read(c.get('key').projectId, id);
     if (completion === undefined) throw completionNotFound();
     return c.json(completion, 200);
   });

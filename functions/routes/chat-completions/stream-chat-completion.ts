@@ -28,13 +28,13 @@ export async function streamChatCompletion(
   body: CreateChatCompletion,
   chat: ChatCall,
 ): Promise<Response> {
-  const { keepAliveMs, probeMs } = c.var.services;
+  const { keepAliveMs, probeMs } = c.get('services');
   const ours = new AbortController();
   const call = backendCall(c);
   const signal = AbortSignal.any([call.signal, ours.signal]);
   const stored = body.store === true ? storing(c, body) : undefined;
   const isWholeFirst = Boolean(body.best_of ?? body.escalate);
-  const metered = metering(c, signal, isWholeFirst ? c.var.metering.most : undefined);
+  const metered = metering(c, signal, isWholeFirst ? c.get('metering').most : undefined);
   const stream = await timed(
     c,
     'backend',
@@ -43,7 +43,7 @@ export async function streamChatCompletion(
       opening: open(c, body, chat, { ...call, signal }),
       abort: () => ours.abort(),
       signal,
-      acceptedAtMs: c.var.acceptedAtMs,
+      acceptedAtMs: c.get('acceptedAtMs'),
       keepAliveMs,
       probeMs,
       describeError: (error) => {
@@ -70,7 +70,7 @@ async function open(
 ): Promise<ReadableStream<Uint8Array>> {
   if (body.reward_model) return toEventStream(await chooseBest(c, body, body.reward_model, chat, call));
   if (body.escalate) return toEventStream(await answerOrEscalate(c, body.escalate, chat, call));
-  return c.var.services.backend.streamChat({ ...chat, include_usage: true }, call);
+  return c.get('services').backend.streamChat({ ...chat, include_usage: true }, call);
 }
 
 /**
@@ -104,7 +104,7 @@ function storing(c: Context<AppEnv>, body: CreateChatCompletion) {
       const completion = assembler.finish();
       if (completion === undefined) throw incomplete();
       const stored = { ...completion, metadata: body.metadata ?? {} };
-      const saving = c.var.services.chatCompletions.save(c.var.key.projectId, stored);
+      const saving = c.get('services').chatCompletions.save(c.get('key').projectId, stored);
       // A caller who leaves now still finds the answer later.
       c.executionCtx.waitUntil(saving.catch(() => {}));
       await saving;

@@ -49,7 +49,7 @@ export function registerCreateDecision(app: App): void {
       ...callerOf(c, user),
     } as const;
     const params = Object.fromEntries(questions.flatMap(paramsOf));
-    const deciding = withParams(params, c.var.services.backend.decide(decisions, backendCall(c)));
+    const deciding = withParams(params, c.get('services').backend.decide(decisions, backendCall(c)));
     const answer = await timed(c, 'backend', deciding);
     settleRead(c, answer.usage);
     const answers = questions.map((question, index) =>

@@ -42,7 +42,7 @@ const route = createApiRoute({
 export function registerReadReadiness(app: App): void {
   app.openapi(route, async (c) => {
     const call = backendCall(c, TIMEOUT_MS);
-    const { status, models } = await timed(c, 'backend', c.var.services.backend.readiness(call));
+    const { status, models } = await timed(c, 'backend', c.get('services').backend.readiness(call));
     if (status === 'ready') return c.json({ status, models }, 200);
     if (status === 'loading') {
       const options = { retryAfterMs: LOADING_RETRY_MS };

@@ -24,7 +24,7 @@ const route = createApiRoute({
 
 export function registerListModels(app: App): void {
   app.openapi(route, async (c) => {
-    const models = await timed(c, 'backend', c.var.services.models.list(backendCall(c, TIMEOUT_MS)));
+    const models = await timed(c, 'backend', c.get('services').models.list(backendCall(c, TIMEOUT_MS)));
     const data = models.map((model) => ({ ...model, object: 'model' as const }));
     return c.json({ object: 'list' as const, data }, 200);
   });

@@ -36,7 +36,7 @@ export function registerReadModel(app: App): void {
   app.openapi(route, async (c) => {
     const { id } = c.req.valid('param');
     const call = backendCall(c, TIMEOUT_MS);
-    const model = await timed(c, 'backend', c.var.services.models.read(id, call));
+    const model = await timed(c, 'backend', c.get('services').models.read(id, call));
     return c.json({ ...model, object: 'model' as const }, 200);
   });
 }

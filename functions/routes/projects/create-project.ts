@@ -25,12 +25,12 @@ const route = createApiRoute({
 
 export function registerCreateProject(app: App): void {
   app.openapi(route, async (c) => {
-    if (reachOf(c.var.key) !== null) {
+    if (reachOf(c.get('key')) !== null) {
       throw new ApiError('permission_denied', 'Only API keys of the root project create projects.');
     }
     const body = c.req.valid('json');
     const settings = { ...toProjectSettings(body), name: body.name };
-    const project = await c.var.services.projects.create(actorOf(c), settings);
+    const project = await c.get('services').projects.create(actorOf(c), settings);
     return c.json(toProject(project), 200);
   });
 }

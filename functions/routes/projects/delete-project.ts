@@ -31,10 +31,10 @@ const route = createApiRoute({
 
 export function registerDeleteProject(app: App): void {
   app.openapi(route, async (c) => {
-    const { projects } = c.var.services;
-    const project = await projects.read(reachOf(c.var.key), c.req.valid('param').id);
+    const { projects } = c.get('services');
+    const project = await projects.read(reachOf(c.get('key')), c.req.valid('param').id);
     if (project === undefined) throw notFound('project');
-    if (project.id === c.var.key.projectId) {
+    if (project.id === c.get('key').projectId) {
       const message =
         'An API key cannot delete the project that it belongs to; use a key of the root project.';
       throw new ApiError('conflict', message, { param: 'id' });

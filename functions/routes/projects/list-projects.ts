@@ -28,7 +28,7 @@ const route = createApiRoute({
 export function registerListProjects(app: App): void {
   app.openapi(route, async (c) => {
     const query = toPageQuery(c.req.valid('query'));
-    const { rows, hasMore } = await c.var.services.projects.list(reachOf(c.var.key), query);
+    const { rows, hasMore } = await c.get('services').projects.list(reachOf(c.get('key')), query);
     return c.json(toList(rows.map(toProject), hasMore), 200);
   });
 }

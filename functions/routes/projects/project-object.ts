@@ -63,7 +63,7 @@ export function toProjectSettings({ name, budget }: z.output<typeof UpdateProjec
 
 /** A budget that those whom it binds could lift would bind nobody. */
 export function refuseOwnBudget(c: Context<AppEnv>, changes: z.output<typeof UpdateProjectSchema>): void {
-  if (changes.budget === undefined || reachOf(c.var.key) === null) return;
+  if (changes.budget === undefined || reachOf(c.get('key')) === null) return;
   const message = "'budget': only API keys of the root project set the budget of a project.";
   throw new ApiError('permission_denied', message, { param: 'budget' });
 }

@@ -22,7 +22,7 @@ const route = createApiRoute({
 
 export function registerReadProject(app: App): void {
   app.openapi(route, async (c) => {
-    const project = await c.var.services.projects.read(reachOf(c.var.key), c.req.valid('param').id);
+    const project = await c.get('services').projects.read(reachOf(c.get('key')), c.req.valid('param').id);
     if (project === undefined) throw notFound('project');
     return c.json(toProject(project), 200);
   });

@@ -34,9 +34,9 @@ const route = createApiRoute({
 
 export function registerUpdateProject(app: App): void {
   app.openapi(route, async (c) => {
-    const { projects } = c.var.services;
+    const { projects } = c.get('services');
     const changes = c.req.valid('json');
-    const found = await projects.read(reachOf(c.var.key), c.req.valid('param').id);
+    const found = await projects.read(reachOf(c.get('key')), c.req.valid('param').id);
     if (found === undefined) throw notFound('project');
     refuseOwnBudget(c, changes);
     const names = Object.keys(changes);

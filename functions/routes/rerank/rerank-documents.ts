@@ -61,7 +61,7 @@ async function rerank(
 ): Promise<z.output<typeof RerankingSchema>> {
   const { model, query, documents } = body;
   const scores = toAnchorCall(c, body, query, documents.map(textOf));
-  const judging = c.var.services.backend.score(scores, backendCall(c));
+  const judging = c.get('services').backend.score(scores, backendCall(c));
   const { data, usage } = await timed(
     c,
     'backend',

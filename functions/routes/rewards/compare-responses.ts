@@ -46,7 +46,7 @@ export function registerCompareResponses(app: App): void {
       allow_tie: body.allow_tie ?? true,
       tie_margin: body.tie_margin ?? 0,
     };
-    const answer = await timed(c, 'backend', c.var.services.backend.compare(comparison, backendCall(c)));
+    const answer = await timed(c, 'backend', c.get('services').backend.compare(comparison, backendCall(c)));
     settleRead(c, answer.usage);
     return c.json(
       {

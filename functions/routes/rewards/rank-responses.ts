@@ -41,7 +41,7 @@ export function registerRankResponses(app: App): void {
       method: body.method ?? 'auto',
       max_comparisons: body.max_comparisons ?? null,
     };
-    const answer = await timed(c, 'backend', c.var.services.backend.rank(ranking, backendCall(c)));
+    const answer = await timed(c, 'backend', c.get('services').backend.rank(ranking, backendCall(c)));
     settleRead(c, answer.usage);
     return c.json(
       {

@@ -47,7 +47,7 @@ export function toAnchorCall(
 
 /** Whose request it is. */
 export function callerOf(c: Context<AppEnv>, user: string | null | undefined) {
-  const { projectId, priority } = c.var.key;
+  const { projectId, priority } = c.get('key');
   return { tenant: projectId, end_user: user ?? '', priority };
 }
 
@@ -60,7 +60,7 @@ export function toRewardAnswer(
 ) {
   return {
     id: newId(kind),
-    created: toUnixSeconds(c.var.acceptedAtMs),
+    created: toUnixSeconds(c.get('acceptedAtMs')),
     model,
     usage: toRewardUsage(usage),
     ...(metadata ? { metadata } : {}),
@@ -70,5 +70,5 @@ export function toRewardAnswer(
 /** What was read is what it costs. */
 export function settleRead(c: Context<AppEnv>, usage: ReadUsage): void {
   const { input_tokens: promptTokens, cached_tokens: cachedTokens } = usage;
-  c.var.metering.settle({ promptTokens, completionTokens: 0, cachedTokens });
+  c.get('metering').settle({ promptTokens, completionTokens: 0, cachedTokens });
 }

@@ -45,7 +45,7 @@ export function registerScoreResponses(app: App): void {
       against,
       reference,
     } as const;
-    const answer = await timed(c, 'backend', c.var.services.backend.score(call, backendCall(c)));
+    const answer = await timed(c, 'backend', c.get('services').backend.score(call, backendCall(c)));
     settleRead(c, answer.usage);
     const data = answer.data.map(({ index, probability, logit, raw, criteria, truncated, input_tokens }) => ({
       index,

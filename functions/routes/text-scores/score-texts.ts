@@ -52,7 +52,7 @@ export function registerScoreTexts(app: App): void {
       {
         id: newId('scores'),
         object: 'list' as const,
-        created: toUnixSeconds(c.var.acceptedAtMs),
+        created: toUnixSeconds(c.get('acceptedAtMs')),
         model: body.model,
         data: scores.map((score, index) => ({ index, object: 'score' as const, score })),
         usage: {
@@ -74,7 +74,7 @@ async function judge(c: Context<AppEnv>, body: z.output<typeof ScoreTextsSchema>
   const failed = new AbortController();
   const signal = AbortSignal.any([call.signal, failed.signal]);
   const score = (question: string, answers: string[], names: Record<string, string>) => {
-    const judging = c.var.services.backend.score(toAnchorCall(c, body, question, answers), {
+    const judging = c.get('services').backend.score(toAnchorCall(c, body, question, answers), {
       ...call,
       signal,
       // One of several calls is not shared.

@@ -13,7 +13,7 @@ const TIMEOUT_MS = 60_000;
 
 /** A request among those of the minute; its tokens are not generated and cost nothing. */
 const countAsRequest: Estimate = async (c) => {
-  const model: unknown = (c.var.body as { model?: unknown } | null)?.model;
+  const model: unknown = (c.get('body') as { model?: unknown } | null)?.model;
   return { model: typeof model === 'string' ? model : '', promptTokens: 0, completionTokens: 0 };
 };
 
@@ -57,7 +57,7 @@ export function registerCreateTokenization(app: App): void {
     const { model, text, messages } = c.req.valid('json');
     const input = messages ? { messages: messages.map(toPlainMessage) } : { text: text ?? '' };
     const call = backendCall(c, TIMEOUT_MS);
-    const tokens = await timed(c, 'backend', c.var.services.backend.tokenize({ model, ...input }, call));
+    const tokens = await timed(c, 'backend', c.get('services').backend.tokenize({ model, ...input }, call));
     return c.json({ object: 'tokenization' as const, ...tokens }, 200);
   });
 }

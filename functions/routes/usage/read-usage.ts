@@ -56,7 +56,7 @@ export function registerReadUsage(app: App): void {
     }
     const names = new Set([query.group_by ?? [], query['group_by[]'] ?? []].flat());
     let toMs = Math.min(endMs, fromMs + (query.limit ?? DEFAULT_BUCKETS) * DAY_MS);
-    const sums = await c.var.services.usage.sum(c.var.key.projectId, {
+    const sums = await c.get('services').usage.sum(c.get('key').projectId, {
       fromMs,
       toMs,
       dimensions: [...names].map((name) => COLUMNS[name]),
@@ -69,7 +69,7 @@ export function registerReadUsage(app: App): void {
         throw invalid('group_by', `gives more than ${MAX_RESULTS} results for a day`);
       toMs = next.dayMs;
     }
-    return c.json(toPage(c.var.key.projectId, sums, { fromMs, toMs, endMs }), 200);
+    return c.json(toPage(c.get('key').projectId, sums, { fromMs, toMs, endMs }), 200);
   });
 }
 

@@ -34,6 +34,11 @@ async function readUpTo(response: Response, maxBytes: number): Promise<{ text: s
   let text = '';
   let size = 0;
   try {
+    // Of a stated length, which is that of the bytes as they come unless they are compressed.
+    const length = response.headers.has('content-encoding') ? null : response.headers.get('content-length');
+    if (length !== null && Number(length) <= maxBytes) {
+      return { text: decoder.decode(await response.arrayBuffer()), isWhole: true };
+    }
     // Leaving the loop early cancels the body, and with it the connection.
     for await (const chunk of response.body) {
       size += chunk.byteLength;

@@ -55,13 +55,13 @@ export class DurableObjectLedger implements LedgerService {
   }
 
   async read(holder: Holder): Promise<LimitState> {
-    const lease = this.#leases.openLeaseOf(holder.id);
-    if (lease !== null) await this.#giveBack(holder.id, lease);
-    return this.#keys.getByName(holder.id).read(holder.limits);
+    const { id, limits } = holder;
+    await Promise.all(this.#leases.openOf(id).map((lease) => this.#giveBack(id, lease)));
+    return this.#keys.getByName(id).read(limits);
   }
 
   async glance(holder: Holder): Promise<LimitState> {
-    return this.#leases.glance(holder.id, Date.now()) ?? (await this.read(holder));
+    return this.#leases.glance(holder.id, Date.now()) ?? this.#keys.getByName(holder.id).read(holder.limits);
   }
 
   async readProject(holder: Holder): Promise<BudgetState | null> {
@@ -78,25 +78,18 @@ export class DurableObjectLedger implements LedgerService {
     await this.#projects.getByName(projectId).erase();
   }
 
-  /** Reserves with the key's object, gives a used-up lease back with the same call, and may get another one. */
+  /** Reserves with the key's object, and may get a lease with it. */
   async #ask(holder: Holder, claim: Claim, background: Background): Promise<Answer> {
     const { id, limits } = holder;
     const nowMs = Date.now();
     const wish = this.#leases.wish(id, claim, nowMs);
-    const old = wish === null ? null : this.#leases.openLeaseOf(id);
     let lease: Lease | null = null;
     try {
-      const { grant, state, refusal } = await this.#keys
-        .getByName(id)
-        .reserve(limits, claim, old && old.giveBack(nowMs), wish);
-      old?.conclude(true);
+      const { grant, state, refusal } = await this.#keys.getByName(id).reserve(limits, claim, wish);
       if (grant === null) return { refusal, state };
       lease = new Lease(grant, limits, state, nowMs);
       background(this.#giveBackInTime(id, lease));
       return { refusal, state: this.#leases.begin(lease, claim, nowMs) };
-    } catch (error) {
-      old?.conclude(false);
-      throw error;
     } finally {
       if (wish !== null) this.#leases.open(id, lease);
     }
@@ -105,7 +98,7 @@ export class DurableObjectLedger implements LedgerService {
   async #giveBackInTime(keyId: string, lease: Lease): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
     if (lease.phase !== 'open') return;
-    // The ledger charges all of it in the end.
+    // If that fails the ledger charges all of it in the end.
     await this.#giveBack(keyId, lease).catch((error: unknown) => {
       const cause = error instanceof Error ? error.message : String(error);
       console.error(JSON.stringify({ level: 'error', code: 'lease_not_returned', key_id: keyId, cause }));
@@ -114,6 +107,7 @@ export class DurableObjectLedger implements LedgerService {
 
   async #giveBack(keyId: string, lease: Lease): Promise<void> {
     let hasArrived = false;
+    this.#leases.close(keyId, lease);
     try {
       await this.#keys.getByName(keyId).takeBack(lease.limits, lease.giveBack(Date.now()));
       hasArrived = true;

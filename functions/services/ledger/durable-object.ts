@@ -56,16 +56,13 @@ export class LedgerObject extends DurableObject<Bindings> {
 
   /**
    * A refusal waits for shares that Workers have and may not use: what they give back may be enough.
-   * @param returned a lease that ends with this call
    * @param wish what to lend beside the reservation, which is then part of the lease
    */
   async reserve(
     limits: Limits,
     claim: Claim,
-    returned: Returned | null = null,
     wish: Share | null = null,
   ): Promise<Answer & { grant: Grant | null }> {
-    if (returned !== null) await this.takeBack(limits, returned);
     const untilMs = Date.now() + LEASE_MS + MAX_WAIT_MS;
     for (;;) {
       const answer = this.#reserve(limits, claim, wish);

@@ -43,6 +43,10 @@ interface Claimed {
   lifeMs: number;
 }
 
+/** Of its life, after which another is asked for; and of its share, below which. */
+const WANING_PART = 0.6;
+const RESERVE_PART = 0.25;
+
 /** The Worker's side of a lease. */
 export class Lease {
   readonly id: string;
@@ -81,6 +85,15 @@ export class Lease {
   /** True when no request may begin under it any more. A clock that went back ends it, too. */
   isOver(nowMs: number): boolean {
     return this.#phase !== 'open' || nowMs < this.fromMs || nowMs >= this.fromMs + this.#lifeMs;
+  }
+
+  /** True when its end is near, or little of it is left: it is time to ask for another. */
+  isWaning(nowMs: number): boolean {
+    if (nowMs >= this.fromMs + WANING_PART * this.#lifeMs) return true;
+    const [free, share] = [this.#free, this.#share];
+    return (['requests', 'tokens', 'micros'] as const).some(
+      (name) => free[name] < share[name] * RESERVE_PART,
+    );
   }
 
   /** Lets a request pass if the share has room for the most that it can use. */

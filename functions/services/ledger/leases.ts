@@ -12,7 +12,10 @@ const MAX_KEYS = 1000;
 const MAX_CLAIMS = 10_000;
 
 interface Entry {
+  /** The newest. */
   lease: Lease | null;
+  /** Those that the ledger has not heard the end of. */
+  open: Set<Lease>;
   askedAtMs: number;
   /** Somebody asks for a lease already, since then. */
   wishedAtMs: number;
@@ -24,8 +27,12 @@ export class Leases {
 
   /** Lets a request pass by the key's lease: the limits after it, or null when the ledger must be asked. */
   take({ id, limits }: Holder, claim: Claim, nowMs: number): LimitState | null {
-    const lease = this.#entries.get(id)?.lease;
-    return lease?.take(limits, claim, nowMs) === true ? this.#began(lease, claim.id, nowMs) : null;
+    const entry = this.#entries.get(id);
+    const lease = entry?.lease ?? null;
+    if (entry === undefined || lease === null) return null;
+    // One request asks for the next lease while the others go on passing by this one.
+    if (lease.isWaning(nowMs) && !isWithin(LEASE_MS, entry.wishedAtMs, nowMs)) return null;
+    return lease.take(limits, claim, nowMs) ? this.#began(lease, claim.id, nowMs) : null;
   }
 
   /** The request whose reservation is part of a new lease. */
@@ -47,10 +54,8 @@ export class Leases {
     return lease === null || lease.isOver(nowMs) ? null : lease.state(nowMs);
   }
 
-  /** A lease that the ledger has not heard the end of. */
-  openLeaseOf(keyId: string): Lease | null {
-    const lease = this.#entries.get(keyId)?.lease;
-    return lease?.phase === 'open' ? lease : null;
+  openOf(keyId: string): Lease[] {
+    return [...(this.#entries.get(keyId)?.open ?? [])];
   }
 
   /** What to ask for beside a request's own reservation; null when the key is hardly used, or somebody asks already. */
@@ -71,7 +76,14 @@ export class Leases {
   open(keyId: string, lease: Lease | null): void {
     const entry = this.#entry(keyId);
     entry.wishedAtMs = -Infinity;
-    if (lease !== null) entry.lease = lease;
+    if (lease === null) return;
+    entry.lease = lease;
+    entry.open.add(lease);
+  }
+
+  /** It is given back. */
+  close(keyId: string, lease: Lease): void {
+    this.#entries.get(keyId)?.open.delete(lease);
   }
 
   forget(keyId: string): void {
@@ -88,16 +100,14 @@ export class Leases {
     const known = this.#entries.get(keyId);
     if (known !== undefined) return known;
     if (this.#entries.size >= MAX_KEYS) this.#sweep();
-    const entry = { lease: null, askedAtMs: -Infinity, wishedAtMs: -Infinity };
+    const entry = { lease: null, open: new Set<Lease>(), askedAtMs: -Infinity, wishedAtMs: -Infinity };
     this.#entries.set(keyId, entry);
     return entry;
   }
 
   /** What has an open lease stays: its end is still to be told. */
   #sweep(): void {
-    for (const [keyId, { lease }] of this.#entries) {
-      if (lease?.phase !== 'open') this.#entries.delete(keyId);
-    }
+    for (const [keyId, { open }] of this.#entries) if (open.size === 0) this.#entries.delete(keyId);
   }
 }
 

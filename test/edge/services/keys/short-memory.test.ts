@@ -14,6 +14,9 @@ describe('the memory', () => {
     const memory = new ShortMemory<string>();
     memory.remember('a', 'row', NOW);
     expect(memory.recall('a', NOW)).toBe('row');
+    expect(memory.recall('a', NOW + 299)).toBe('row');
+    // One is to read anew.
+    expect(memory.recall('a', NOW + 300)).toBeUndefined();
     expect(memory.recall('a', NOW + 499)).toBe('row');
     expect(memory.recall('b', NOW)).toBeUndefined();
     expect(memory.recall('a', NOW + 500)).toBeUndefined();

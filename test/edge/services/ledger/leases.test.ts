@@ -72,14 +72,16 @@ const makeHolder = (limits: Partial<Limits> = {}): Holder => ({
 });
 
 describe('a key that is used much', () => {
-  it('passes most requests by without a call, and its limits are told as if each had asked', async () => {
+  it('passes most requests by without a call, and is never told that more is left than is', async () => {
     const { ledger, calls, run } = makeWorker();
     const holder = makeHolder();
     for (let i = 1; i <= 200; i++) {
       const { refusal, state } = await run(holder);
       expect(refusal).toBeNull();
-      expect(state.budget).toMatchObject({ settledMicros: i - 1, reservedMicros: 10 });
-      expect(state.concurrency.running).toBe(1);
+      // What earlier requests used and this one may; what is lent and not used yet counts until it comes back.
+      const { settledMicros = 0, reservedMicros = 0 } = state.budget ?? {};
+      expect(settledMicros + reservedMicros).toBeGreaterThanOrEqual(i - 1 + 10);
+      expect(state.concurrency.running).toBeGreaterThanOrEqual(1);
     }
     expect(calls.length).toBeLessThan(40);
     const state = await ledger.read(holder);
