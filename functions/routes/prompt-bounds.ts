@@ -4,7 +4,7 @@ import { backendCall } from '../backend-call';
 import type { AppEnv } from '../context';
 
 /** For models that the backend does not list, which it will most likely refuse. */
-const UNKNOWN_CONTEXT = 131_072;
+export const UNKNOWN_CONTEXT = 131_072;
 const CATALOG_TIMEOUT_MS = 5_000;
 
 const encoder = new TextEncoder();

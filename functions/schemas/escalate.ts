@@ -15,6 +15,9 @@ export const EscalateSchema = z
       description:
         'Millionths of the currency. Where asking `to` could cost more it is not asked; a small `max_completion_tokens` makes it cheaper.',
     }),
+    bridge: z.boolean().nullish().openapi({
+      description: 'True to let `to` answer also while `model` is away, loading or overloaded.',
+    }),
   })
   .openapi('Escalate', { example: { to: 'big-model', min_confidence: 0.3, max_cost: 20_000 } });
 
@@ -27,11 +30,14 @@ export const EscalationSchema = z
     confidence: z.number().min(0).max(1).openapi({
       description: "The least probability of a token in the first model's answer; 0 where it is not known.",
     }),
-    outcome: z.enum(['confident', 'escalated', 'too_costly', 'failed']).openapi({
+    outcome: z.enum(['confident', 'escalated', 'bridged', 'too_costly', 'failed']).openapi({
       description:
-        '`escalated`: this is the answer of `to`. Else it is that of the first model, because it was `confident`, because `to` could have cost more than `max_cost`, or because it `failed`.',
+        '`escalated`: this is the answer of `to`. `bridged`: it is, because the first model was away or overloaded and has not begun. Else it is that of the first model, because it was `confident`, because `to` could have cost more than `max_cost`, or because it `failed`.',
     }),
-    error: z.string().nullable().openapi({ description: 'The code of the error that `to` failed with.' }),
+    error: z.string().nullable().openapi({
+      description:
+        'The code of the error that `to` failed with, or the first model where `to` stood in for it.',
+    }),
   })
   .openapi('Escalation');
 

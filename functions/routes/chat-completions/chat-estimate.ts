@@ -4,7 +4,7 @@ import type { AppEnv } from '../../context';
 import { MAX_BEST_OF } from '../../schemas/best-of';
 import type { ChatCompletion, ChatCompletionChunk } from '../../schemas/chat-completion';
 import { amountOf, type Tokens, type TokenUse } from '../../services/ledger';
-import { countBytes, mostTokensOf, readContextLength } from '../prompt-bounds';
+import { countBytes, mostTokensOf, readContextLength, UNKNOWN_CONTEXT } from '../prompt-bounds';
 
 /** What templates add that no byte of the body stands for: a default system prompt, how to call tools. */
 const TEMPLATE_TOKENS = 256;
@@ -16,12 +16,17 @@ type ChatBody = Partial<Record<string, unknown>>;
 export async function estimateChat(c: Context<AppEnv>): Promise<TokenUse> {
   const body = (await c.req.json<ChatBody | null>()) ?? {};
   const model = typeof body['model'] === 'string' ? body['model'] : '';
-  const most: TokenUse = { model, ...mostTokens(body, await readContextLength(c, model)) };
-  const escalate = body['escalate'] as { to?: unknown; max_cost?: unknown } | null | undefined;
-  if (typeof escalate?.to === 'string') {
-    const tokens = mostTokens(body, await readContextLength(c, escalate.to));
-    const escalated = { model: escalate.to, ...tokens };
-    if (isAffordable(escalated, escalate.max_cost)) return { ...most, escalated };
+  const escalate = body['escalate'] as Partial<Record<string, unknown>> | null | undefined;
+  // Another model may answer while nobody can be asked about this one.
+  const contextLength = await readContextLength(c, model).catch((error: unknown) => {
+    if (escalate?.['bridge'] !== true) throw error;
+    return UNKNOWN_CONTEXT;
+  });
+  const most: TokenUse = { model, ...mostTokens(body, contextLength) };
+  const to = escalate?.['to'];
+  if (typeof to === 'string') {
+    const escalated = { model: to, ...mostTokens(body, await readContextLength(c, to)) };
+    if (isAffordable(escalated, escalate?.['max_cost'])) return { ...most, escalated };
   }
   const rewardModel = body['reward_model'];
   if (typeof rewardModel !== 'string') return most;

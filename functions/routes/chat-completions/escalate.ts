@@ -1,4 +1,4 @@
-// The ladder's last rung: takes the answer of the model that was named, or asks a larger one where that model was unsure.
+// The ladder's last rung: takes the answer of the model that was named, or asks a larger one where that model was unsure, or away.
 import type { Context } from 'hono';
 import { timeLeftMs } from '../../backend-call';
 import type { AppEnv } from '../../context';
@@ -11,16 +11,32 @@ import { confidenceOf } from '../../services/exit-ladder';
 import { withParams } from '../rename-params';
 import { toTokens } from './chat-estimate';
 
+const NOTHING = { promptTokens: 0, completionTokens: 0 };
+
+/** The codes of a model that has not begun, and may be back soon. */
+const AWAY: ReadonlySet<ErrorCode> = new Set([
+  'backend_unavailable',
+  'server_is_overloaded',
+  'model_loading',
+] as const);
+
 /** The answer, settled with what both models used. Nothing of it has been sent while this is decided. */
 export async function answerOrEscalate(
   c: Context<AppEnv>,
-  { to, min_confidence: minConfidence }: Escalate,
+  { to, min_confidence: minConfidence, bridge: mayBridge }: Escalate,
   chat: ChatCall,
   call: BackendCall,
 ): Promise<ChatCompletion> {
   await requireUpstream(c, to, chat.model, call);
   c.set('isExitOpen', true);
-  const own = await c.get('services').backend.chat({ ...chat, logprobs: true }, call);
+  const larger = () => timed(c, 'upstream', askLarger(c, { ...chat, model: to, early_exit: null }, call));
+  let own: ChatCompletion;
+  try {
+    own = await c.get('services').backend.chat({ ...chat, logprobs: true }, call);
+  } catch (error) {
+    if (mayBridge !== true) throw error;
+    return bridge(c, to, error, larger);
+  }
   const confidence = confidenceOf(own);
   const stay = (outcome: 'confident' | 'too_costly' | 'failed', error: ErrorCode | null = null) => {
     c.set('isExitOpen', false);
@@ -32,9 +48,9 @@ export async function answerOrEscalate(
   // What may cost too much was not reserved.
   if (c.get('metering').most.escalated === undefined) return stay('too_costly');
 
-  let larger: ChatCompletion;
+  let theirs: ChatCompletion;
   try {
-    larger = await timed(c, 'upstream', askLarger(c, { ...chat, model: to, early_exit: null }, call));
+    theirs = await larger();
   } catch (error) {
     // There is an answer, so nobody has to hear that there is no better one.
     if (call.signal.aborted || !(error instanceof ApiError)) throw error;
@@ -43,11 +59,36 @@ export async function answerOrEscalate(
   }
   c.set('exit', 'upstream');
   c.set('isExitOpen', false);
-  const cachedTokens = cachedOf(own.usage) + cachedOf(larger.usage);
-  const escalated = { ...toTokens(larger.usage), model: to };
+  const cachedTokens = cachedOf(own.usage) + cachedOf(theirs.usage);
+  const escalated = { ...toTokens(theirs.usage), model: to };
   c.get('metering').settle({ ...toTokens(own.usage), cachedTokens, escalated });
   const escalation = { to, confidence, outcome: 'escalated' as const, error: null };
-  return { ...larger, usage: addUsage(own.usage, larger.usage), escalation };
+  return { ...theirs, usage: addUsage(own.usage, theirs.usage), escalation };
+}
+
+/** The larger model answers for one that did not run at all, where the caller allows what that may cost. */
+async function bridge(
+  c: Context<AppEnv>,
+  to: string,
+  error: unknown,
+  larger: () => Promise<ChatCompletion>,
+): Promise<ChatCompletion> {
+  const isAway = error instanceof ApiError && AWAY.has(error.code);
+  const metering = c.get('metering');
+  if (!isAway || metering.most.escalated === undefined || c.req.raw.signal.aborted) throw error;
+  let theirs: ChatCompletion;
+  try {
+    theirs = await larger();
+  } catch (second) {
+    if (second instanceof ApiError) logFailure(c, second);
+    // The caller hears of the model that was named.
+    throw error;
+  }
+  c.set('exit', 'upstream');
+  c.set('isExitOpen', false);
+  const escalated = { ...toTokens(theirs.usage), model: to };
+  metering.settle({ ...NOTHING, cachedTokens: cachedOf(theirs.usage), escalated });
+  return { ...theirs, escalation: { to, confidence: 0, outcome: 'bridged', error: error.code } };
 }
 
 /** In the time that is left. */
@@ -70,7 +111,8 @@ async function requireUpstream(
     const message = "'escalate.to' must be a model of another server that can chat.";
     throw new ApiError('unsupported_value', message, { param: 'escalate.to' });
   }
-  const asked = await models.find(from, call);
+  // Where nobody can say whose it is, it is not theirs: those of other servers are known without asking.
+  const asked = await models.find(from, call).catch(() => undefined);
   if (asked?.revision !== UPSTREAM_REVISION) return;
   const message = "'escalate': this model runs on another server, and only models of ours can escalate.";
   throw new ApiError('unsupported_value', message, { param: 'escalate' });

@@ -693,6 +693,10 @@ export type Escalate = {
      * Millionths of the currency. Where asking `to` could cost more it is not asked; a small `max_completion_tokens` makes it cheaper.
      */
     max_cost?: number | null;
+    /**
+     * True to let `to` answer also while `model` is away, loading or overloaded.
+     */
+    bridge?: boolean | null;
 } | null;
 
 export type Escalation = {
@@ -702,11 +706,11 @@ export type Escalation = {
      */
     confidence: number;
     /**
-     * `escalated`: this is the answer of `to`. Else it is that of the first model, because it was `confident`, because `to` could have cost more than `max_cost`, or because it `failed`.
+     * `escalated`: this is the answer of `to`. `bridged`: it is, because the first model was away or overloaded and has not begun. Else it is that of the first model, because it was `confident`, because `to` could have cost more than `max_cost`, or because it `failed`.
      */
-    outcome: 'confident' | 'escalated' | 'too_costly' | 'failed';
+    outcome: 'confident' | 'escalated' | 'bridged' | 'too_costly' | 'failed';
     /**
-     * The code of the error that `to` failed with.
+     * The code of the error that `to` failed with, or the first model where `to` stood in for it.
      */
     error: string | null;
 };

@@ -217,6 +217,53 @@ describe('the first model', () => {
   });
 });
 
+describe('bridge', () => {
+  const bridged = { escalate: { ...escalate, bridge: true } };
+  const gone = { BACKEND_URL: 'http://127.0.0.1:9', ...withUpstream() };
+
+  it.each([
+    ['overloaded', 'server_is_overloaded', withUpstream()],
+    ['fake', 'backend_unavailable', gone],
+  ])(
+    'lets the larger model answer for %s, which has not begun (%s), at its own price',
+    async (model, error, env) => {
+      for (const stream of [false, true]) {
+        const key = await makeCountedKey();
+        const response = await send({ ...bridged, model, stream }, { key, env });
+        expect([response.status, exitOf(response)]).toEqual([200, 'upstream']);
+        const escalation = { to: 'big', confidence: 0, outcome: 'bridged', error };
+        if (stream) {
+          const events = await eventsOf(response);
+          expect(events.at(-1)).toBe('[DONE]');
+          expect(events.some((event) => event.includes('"outcome":"bridged"'))).toBe(true);
+        } else {
+          const answer = await response.json<Answer>();
+          expect([answer.model, answer.escalation]).toEqual(['big', escalation]);
+          expect(answer.usage).toMatchObject(OWN_USAGE);
+        }
+        expect(await eventually(async () => (await budgetOf(key)).settled_micros === 3 + 2 * 4, 2000)).toBe(
+          true,
+        );
+      }
+    },
+  );
+
+  it.each([
+    ['may cost too much', { max_cost: 1 }, {}],
+    ['fails as well', {}, { model: 'missing' }],
+  ])('leaves the error of the first model where the larger one %s', async (_, changes, upstream) => {
+    const asked = { model: 'overloaded', escalate: { ...bridged.escalate, ...changes } };
+    const response = await send(asked, { env: withUpstream(upstream) });
+    expect([response.status, (await errorOf(response)).code]).toEqual([503, 'server_is_overloaded']);
+  });
+
+  it('is not for a model that failed at its work, or is not there', async () => {
+    const broken = await send({ ...bridged, model: 'missing' });
+    expect(broken.status).toBeGreaterThanOrEqual(400);
+    expect((await errorOf(broken)).code).not.toBe('server_is_overloaded');
+  });
+});
+
 describe('max_cost', () => {
   const bounded = { max_completion_tokens: 5 };
 
