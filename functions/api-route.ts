@@ -125,6 +125,7 @@ const BODY_ERRORS: ErrorCode[] = [
   'unknown_parameter',
   'unsupported_parameter',
   'unsupported_value',
+  'request_timeout',
   'request_too_large',
   'unsupported_media_type',
 ];

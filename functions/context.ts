@@ -28,6 +28,8 @@ export interface Services {
   chatCompletions: ChatCompletionStore;
   requestLog: RequestLog;
   answerCache: AnswerCache;
+  /** A body has this long to arrive. */
+  bodyMs: number;
   /** Time between `: keep-alive` comments in a stream. */
   keepAliveMs: number;
   /** Time of silence in a stream until an empty comment; Infinity for none. */

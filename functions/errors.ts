@@ -2,7 +2,7 @@
 import { z } from '@hono/zod-openapi';
 
 interface ErrorRule {
-  readonly status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 429 | 500 | 502 | 503 | 504;
+  readonly status: 400 | 401 | 403 | 404 | 405 | 408 | 409 | 413 | 415 | 429 | 500 | 502 | 503 | 504;
   readonly type: string;
   /** Goes out as `x-should-retry`: OpenAI's SDKs obey it before they look at the status. */
   readonly retry: boolean;
@@ -100,6 +100,10 @@ export const ERRORS = {
     retry: false,
     meaning:
       'The request would take away what it stands on, for example its own API key; the message says what.',
+  },
+  request_timeout: {
+    ...invalid(408, 'The body did not arrive in time.'),
+    retry: true,
   },
   request_too_large: invalid(413, 'The body is larger than the limit that the message names.'),
   unsupported_media_type: invalid(415, 'The body must be sent as application/json.'),

@@ -1,8 +1,9 @@
-// Reads a JSON body within a limit, strictly: type, size, UTF-8, JSON, and text that can be encoded.
+// Reads a JSON body within limits of size and time, strictly: type, size, UTF-8, JSON, and text that can be encoded.
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { AppEnv } from '../context';
 import { ApiError } from '../errors';
+import { TIMED_OUT, within } from '../lib/time';
 import { formatPath } from '../validation';
 
 /** Refuses a body that says it is too large, before anybody reads it or looks up a key. */
@@ -15,7 +16,10 @@ export const limitBody = (maxBytes: number) =>
 /** Reads and parses the body, once: the validator after it gets the parsed value. */
 export const readJsonBody = (maxBytes: number) =>
   createMiddleware<AppEnv>(async function readJsonBody(c, next) {
-    const text = decodeUtf8(await readBytes(c, maxBytes));
+    const bytes = await within(readBytes(c, maxBytes), c.get('services').bodyMs);
+    if (bytes === TIMED_OUT)
+      throw new ApiError('request_timeout', 'The body did not arrive in time; send it again.');
+    const text = decodeUtf8(bytes);
     if (text === '') throw new ApiError('invalid_json', 'The body is empty; send a JSON object.');
     // After the empty body: a request without a body has no type either, and "empty" says more.
     if (!/^application\/(?:[\w.-]+\+)?json *(?:;|$)/i.test(c.req.header('content-type') ?? '')) {

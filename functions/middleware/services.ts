@@ -14,6 +14,7 @@ import { D1ProjectRegistry } from '../services/projects';
 import { StructuredRequestLog } from '../services/request-log';
 import { D1UsageStore } from '../services/usage';
 
+const BODY_MS = 60_000;
 const KEEP_ALIVE_MS = 15_000;
 
 /** Makes the services from the environment; `overrides` replaces single ones in tests. */
@@ -55,6 +56,7 @@ function createServices(env: Env, overrides: Partial<Services>): Services {
     ),
     chatCompletions: new D1R2ChatCompletionStore(env.DB, env.STORE),
     requestLog: new StructuredRequestLog(env.ANALYTICS),
+    bodyMs: BODY_MS,
     keepAliveMs: KEEP_ALIVE_MS,
     probeMs: env.STREAM_PROBE_MS === 0 ? Infinity : env.STREAM_PROBE_MS,
     ...overrides,

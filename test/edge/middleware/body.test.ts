@@ -53,6 +53,31 @@ describe('the size of a body', () => {
   });
 });
 
+describe('the time of a body', () => {
+  it('returns 408, which may be tried again, for one that does not arrive', async () => {
+    // Its first byte, and then nothing for ever.
+    const body = new ReadableStream({ start: (controller) => controller.enqueue(encoder.encode('{')) });
+    const services = { bodyMs: 100 };
+    const key = await makeKey();
+    const response = await call('/v1/chat/completions', { key, method: 'POST', body, services });
+    expect([response.status, response.headers.get('x-should-retry')]).toEqual([408, 'true']);
+    expect((await errorOf(response)).code).toBe('request_timeout');
+  });
+
+  it('may be long when it comes bit by bit', async () => {
+    const parts = [...JSON.stringify(chatBody())];
+    const body = new ReadableStream({
+      async pull(controller) {
+        await new Promise((resolve) => setTimeout(resolve, 2));
+        const part = parts.shift();
+        if (part === undefined) controller.close();
+        else controller.enqueue(encoder.encode(part));
+      },
+    });
+    expect((await send(body)).status).toBe(200);
+  });
+});
+
 describe('the form of a body', () => {
   it('returns 415 for another content type', async () => {
     for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/jsonp', '']) {

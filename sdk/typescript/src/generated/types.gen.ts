@@ -668,14 +668,14 @@ export type Error = {
     error: {
         message: string;
         type: 'invalid_request_error' | 'authentication_error' | 'permission_error' | 'not_found_error' | 'conflict_error' | 'rate_limit_error' | 'insufficient_quota' | 'server_error' | 'service_unavailable_error';
-        code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'permission_denied' | 'model_not_allowed' | 'ip_address_not_allowed' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'idempotency_key_conflict' | 'idempotency_request_in_progress' | 'idempotency_replay_unavailable' | 'conflict' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'project_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
+        code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'permission_denied' | 'model_not_allowed' | 'ip_address_not_allowed' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'idempotency_key_conflict' | 'idempotency_request_in_progress' | 'idempotency_replay_unavailable' | 'conflict' | 'request_timeout' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'project_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
         param: string | null;
         request_id: string;
         doc_url: string;
         errors?: Array<{
             path: string;
             message: string;
-            code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'permission_denied' | 'model_not_allowed' | 'ip_address_not_allowed' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'idempotency_key_conflict' | 'idempotency_request_in_progress' | 'idempotency_replay_unavailable' | 'conflict' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'project_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
+            code: 'invalid_json' | 'missing_required_parameter' | 'invalid_type' | 'invalid_value' | 'unknown_parameter' | 'unsupported_parameter' | 'unsupported_value' | 'context_length_exceeded' | 'invalid_api_key' | 'insufficient_scope' | 'permission_denied' | 'model_not_allowed' | 'ip_address_not_allowed' | 'model_not_found' | 'not_found' | 'unknown_url' | 'method_not_allowed' | 'idempotency_key_conflict' | 'idempotency_request_in_progress' | 'idempotency_replay_unavailable' | 'conflict' | 'request_timeout' | 'request_too_large' | 'unsupported_media_type' | 'rate_limit_exceeded' | 'concurrency_limit_exceeded' | 'key_spend_limit_exceeded' | 'project_spend_limit_exceeded' | 'internal_error' | 'upstream_auth_error' | 'upstream_invalid_response' | 'upstream_stream_interrupted' | 'server_is_overloaded' | 'model_loading' | 'backend_unavailable' | 'deadline_exceeded';
         }>;
     };
 };
@@ -1604,6 +1604,10 @@ export type CreateApiKeyErrors = {
      */
     404: Error;
     /**
+     * `request_timeout`: The body did not arrive in time.
+     */
+    408: Error;
+    /**
      * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
      *
      * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
@@ -1786,6 +1790,10 @@ export type UpdateApiKeyErrors = {
      */
     404: Error;
     /**
+     * `request_timeout`: The body did not arrive in time.
+     */
+    408: Error;
+    /**
      * `conflict`: The request would take away what it stands on, for example its own API key; the message says what.
      */
     409: Error;
@@ -1865,6 +1873,10 @@ export type RotateApiKeyErrors = {
      * `not_found`: There is no such object in the project of this API key.
      */
     404: Error;
+    /**
+     * `request_timeout`: The body did not arrive in time.
+     */
+    408: Error;
     /**
      * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
      *
@@ -2089,6 +2101,10 @@ export type CreateChatCompletionErrors = {
      */
     404: Error;
     /**
+     * `request_timeout`: The body did not arrive in time.
+     */
+    408: Error;
+    /**
      * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
      *
      * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
@@ -2293,6 +2309,10 @@ export type CreateDecisionErrors = {
      * `model_not_found`: There is no model of this name; GET /v1/models lists them.
      */
     404: Error;
+    /**
+     * `request_timeout`: The body did not arrive in time.
+     */
+    408: Error;
     /**
      * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
      *
@@ -2616,6 +2636,10 @@ export type CreateProjectErrors = {
      */
     403: Error;
     /**
+     * `request_timeout`: The body did not arrive in time.
+     */
+    408: Error;
+    /**
      * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
      *
      * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
@@ -2798,6 +2822,10 @@ export type UpdateProjectErrors = {
      */
     404: Error;
     /**
+     * `request_timeout`: The body did not arrive in time.
+     */
+    408: Error;
+    /**
      * `request_too_large`: The body is larger than the limit that the message names.
      */
     413: Error;
@@ -2878,6 +2906,10 @@ export type RerankDocumentsForJinaErrors = {
      * `model_not_found`: There is no model of this name; GET /v1/models lists them.
      */
     404: Error;
+    /**
+     * `request_timeout`: The body did not arrive in time.
+     */
+    408: Error;
     /**
      * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
      *
@@ -2996,6 +3028,10 @@ export type CompareResponsesErrors = {
      */
     404: Error;
     /**
+     * `request_timeout`: The body did not arrive in time.
+     */
+    408: Error;
+    /**
      * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
      *
      * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
@@ -3112,6 +3148,10 @@ export type RankResponsesErrors = {
      * `model_not_found`: There is no model of this name; GET /v1/models lists them.
      */
     404: Error;
+    /**
+     * `request_timeout`: The body did not arrive in time.
+     */
+    408: Error;
     /**
      * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
      *
@@ -3230,6 +3270,10 @@ export type ScoreResponsesErrors = {
      */
     404: Error;
     /**
+     * `request_timeout`: The body did not arrive in time.
+     */
+    408: Error;
+    /**
      * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
      *
      * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
@@ -3347,6 +3391,10 @@ export type ScoreTextsErrors = {
      */
     404: Error;
     /**
+     * `request_timeout`: The body did not arrive in time.
+     */
+    408: Error;
+    /**
      * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
      *
      * `idempotency_replay_unavailable`: A request with this idempotency key was answered, but the answer was not kept: the API key keeps nothing, or it was too long.
@@ -3463,6 +3511,10 @@ export type CreateTokenizationErrors = {
      * `model_not_found`: There is no model of this name; GET /v1/models lists them.
      */
     404: Error;
+    /**
+     * `request_timeout`: The body did not arrive in time.
+     */
+    408: Error;
     /**
      * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
      *
@@ -3651,6 +3703,10 @@ export type RerankDocumentsErrors = {
      * `model_not_found`: There is no model of this name; GET /v1/models lists them.
      */
     404: Error;
+    /**
+     * `request_timeout`: The body did not arrive in time.
+     */
+    408: Error;
     /**
      * `idempotency_key_conflict`: The idempotency key was used for another path or body within the last 24 hours.
      *
