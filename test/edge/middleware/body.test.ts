@@ -65,7 +65,7 @@ describe('the time of a body', () => {
   });
 
   it('may be long when it comes bit by bit', async () => {
-    const parts = [...JSON.stringify(chatBody())];
+    const parts = JSON.stringify(chatBody()).split('');
     const body = new ReadableStream({
       async pull(controller) {
         await new Promise((resolve) => setTimeout(resolve, 2));
