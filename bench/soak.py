@@ -20,9 +20,9 @@ from gpu_backend.config import EngineConfig
 from gpu_backend.core import EngineOverloadedError, Failed, Finished, Request, SamplingParams
 from gpu_backend.decoding.grammar import choice_grammar, json_grammar, regex_grammar
 
-# As small a pool as the model allows. Seen: answers end too soon to run it out, so preemption is left to the property tests.
+# As small a pool as the model allows, which long answers run out of: some sequences give their blocks back and are computed anew.
 CONFIG = EngineConfig(max_num_sequences=32, kv_cache_tokens=8192, max_num_waiting=40, max_num_waiting_per_tenant=20)
-MAX_LIVE, CANCELLED, STRUCTURED, DEADLINES = 80, 0.2, 0.25, 0.1
+MAX_LIVE, CANCELLED, STRUCTURED, DEADLINES, LONG, DRAFTED = 80, 0.2, 0.25, 0.1, 0.4, 0.5
 TENANTS = ("red", "green", "blue", "flood", "flood", "flood")
 GROWTH_BOUND_MIB = 48
 SAMPLE_S = 1.0
@@ -92,8 +92,11 @@ class Caller(threading.Thread):
     def _request(self, name: str) -> Request:
         source = self._source
         text = prompts.words(self._bench.tokenizer, source, min(600, max(1, round(120 * source.lognormvariate(0, 1)))))
+        is_long = source.random() < LONG
         sampling = SamplingParams(
-            max_tokens=min(300, max(1, round(32 * source.lognormvariate(0, 1)))),
+            max_tokens=source.randrange(300, 500) if is_long else min(300, max(1, round(32 * source.lognormvariate(0, 1)))),
+            # A long answer is one that may not end.
+            logit_bias=dict.fromkeys(self._bench.engine._end_token_ids, -100.0) if is_long else {},
             temperature=source.choice((0.0, 0.7, 1.0)),
             top_p=source.choice((1.0, 0.9)),
             seed=source.randrange(1000),
@@ -101,6 +104,7 @@ class Caller(threading.Thread):
             frequency_penalty=source.choice((0.0, 0.5)),
             logprobs=source.random() < 0.2,
             top_logprobs=0,
+            drafts=source.random() < DRAFTED,
             grammar=self._bench.served.grammars.compile(self._grammar()) if source.random() < STRUCTURED else None,
         )
         return Request(
@@ -131,6 +135,8 @@ def main() -> None:
         cancelled=CANCELLED,
         structured=STRUCTURED,
         deadlines=DEADLINES,
+        long=LONG,
+        drafted=DRAFTED,
         kv_cache_tokens=CONFIG.kv_cache_tokens,
         flat=f"median resident memory of the last quarter at most {GROWTH_BOUND_MIB} MiB above that of the second quarter",
     )
@@ -157,18 +163,20 @@ def main() -> None:
     caller.join()
     quarter = len(resident_mib) // 4
     growth = statistics.median(resident_mib[-quarter:]) - statistics.median(resident_mib[quarter : 2 * quarter])
+    preemptions, drafted = bench.count("attune_preemptions_total"), bench.count("attune_drafted_tokens_total")
     complaints = ledger.complaints(caller.num_added)
     leaked = CONFIG.num_kv_blocks - bench.engine.num_free_blocks
     if leaked:
         complaints.append(f"{leaked} blocks are not free")
     if growth > GROWTH_BOUND_MIB:
         complaints.append(f"memory grew by {growth:.0f} MiB")
+    if not preemptions:
+        complaints.append("no sequence was preempted, so that was not tried")
     if ledger.outcomes["internal_error"]:
         complaints.append(f"{ledger.outcomes['internal_error']} requests failed with internal_error")
-    preemptions = bench.registry.get_sample_value("attune_preemptions_total", {"model": bench.engine.name})
     rows: list[dict[str, Any]] = [
         {"what": "requests", "added": caller.num_added, **ledger.outcomes},
-        {"what": "engine", "tokens_generated": bench.num_generated, "preemptions": preemptions, "slowest_step_s": round(slowest_s, 2)},
+        {"what": "engine", "tokens_generated": bench.num_generated, "drafted": drafted, "preemptions": preemptions, "slowest_step_s": round(slowest_s, 2)},
         {"what": "resident memory", "unit": "MiB", "first": resident_mib[0], "last": resident_mib[-1], "highest": max(resident_mib)},
         *({"complaint": text} for text in complaints),
     ]

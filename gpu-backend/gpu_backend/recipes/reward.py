@@ -36,7 +36,8 @@ class RewardRecipe:
 
     Between the paper's two stages, a small judge first learns to compare at all, from `num_obvious_pairs` made by rule; `num_mixed_pairs` more of them
     are mixed into stage 2, so that it does not forget, and `num_last_pairs` into its second part, which sees every pair once more, in one order, and into its
-    third, which sees them again, those about harmlessness twice: helpful answers are three times as many, and often the others' opposite.
+    third, which sees them again, those about harmlessness twice: helpful answers are three times as many, and often the others' opposite. The fourth reads
+    `num_both_pairs` once more, and half as many of the other two kinds, in both orders at once, and weighs it heavily when these do not agree.
     """
 
     judge: str
@@ -55,6 +56,8 @@ class RewardRecipe:
     stage_2: RewardTraining
     stage_2_last: RewardTraining
     stage_2_again: RewardTraining
+    num_both_pairs: int
+    stage_2_both: RewardTraining
 
 
 RowT = TypeVar("RowT")
@@ -76,6 +79,8 @@ RECIPES: dict[str, RewardRecipe] = {
         stage_2=RewardTraining(learning_rate=3e-4, rows_per_step=8),
         stage_2_last=RewardTraining(learning_rate=3e-4, rows_per_step=8),
         stage_2_again=RewardTraining(learning_rate=3e-4, rows_per_step=8),
+        num_both_pairs=8,
+        stage_2_both=RewardTraining(learning_rate=2e-4, rows_per_step=8),
     ),
     "reward_embedded": RewardRecipe(
         judge=SHIPPED,
@@ -93,6 +98,8 @@ RECIPES: dict[str, RewardRecipe] = {
         stage_2=RewardTraining(learning_rate=2e-4, rows_per_step=16, loss=_LOSS),
         stage_2_last=RewardTraining(learning_rate=3e-4, rows_per_step=32, rows_per_microbatch=8, loss=_LOSS),
         stage_2_again=RewardTraining(learning_rate=3e-4, rows_per_step=32, rows_per_microbatch=8, loss=_LOSS),
+        num_both_pairs=800,
+        stage_2_both=RewardTraining(learning_rate=2e-4, rows_per_step=16, loss=GenerativeRewardLossConfig(epsilon=0.05, order_penalty=1.0)),
     ),
 }
 
@@ -114,12 +121,15 @@ def run_generative(name: str, options: argparse.Namespace) -> None:
     )
     kept = judged_pairs(judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed + 1)
     # Other rows name their criterion the second time.
-    balanced = anew + [row for pair, row in zip(kept, anew, strict=True) if pair.criterion == "harmlessness"]
+    harmless = [row for pair, row in zip(kept, anew, strict=True) if pair.criterion == "harmlessness"]
+    num_both = recipe.num_both_pairs
+    both = anew[:num_both] + harmless[: num_both // 2] + again[: num_both // 2]
     stages = (
         ("obvious", recipe.obvious, easy),
         ("stage_2", recipe.stage_2, preferred[: recipe.num_pairs] + mixed),
         ("stage_2_last", recipe.stage_2_last, in_one_order(preferred, seed) + last),
-        ("stage_2_again", recipe.stage_2_again, in_one_order(balanced, seed + 1) + again),
+        ("stage_2_again", recipe.stage_2_again, in_one_order(anew + harmless, seed + 1) + again),
+        ("stage_2_both", recipe.stage_2_both, both),
     )
     for folder, training, rows in stages:
         train_reward(model, rows, judge.label_ids, replace(training, seed=seed), options.out / folder, print_step, accelerator)
