@@ -60,8 +60,9 @@ def test_impossible_engine_limits_are_refused(values: dict[str, int]) -> None:
 
 
 def test_the_shipped_catalog_is_valid() -> None:
-    (spec,) = load_served_catalog()
-    assert (spec.id, spec.source, spec.license) == ("smollm2-135m-instruct", "package", "apache-2.0")
+    chat, judge = load_served_catalog()
+    assert (chat.id, chat.source, chat.license) == ("smollm2-135m-instruct", "package", "apache-2.0")
+    assert (judge.id, judge.source, judge.base, judge.license) == ("gram-smollm2-135m", "adapter", chat.id, "apache-2.0")
 
 
 def test_a_row_that_is_not_served_can_be_read_all_the_same(tmp_path: Path) -> None:
