@@ -1,7 +1,15 @@
 // Reaches the Durable Objects of a key and of its project from a Worker, which passes by them while it has a lease.
 import type { Amount, LimitState, Use } from './accounting';
 import type { LedgerObject } from './durable-object';
-import type { Answer, Background, Claim, Holder, LedgerService, ProjectHolder } from './interface';
+import type {
+  Answer,
+  Background,
+  Claim,
+  Holder,
+  LedgerService,
+  ProjectHolder,
+  Settlement,
+} from './interface';
 import { Lease } from './lease';
 import { LEASE_MS, Leases } from './leases';
 import type { ProjectLedgerObject } from './project-object';
@@ -11,11 +19,15 @@ const NOTHING = { tokens: 0, micros: 0 };
 /** How often, and how many times, a request whose lease has ended looks whether the ledger knows of it. */
 const LOOK_MS = 20;
 const MAX_LOOKS = 500;
+/** Requests that end so close together are settled in one call. */
+const GATHER_MS = 10;
 
 export class DurableObjectLedger implements LedgerService {
   readonly #keys: DurableObjectNamespace<LedgerObject>;
   readonly #projects: DurableObjectNamespace<ProjectLedgerObject>;
   readonly #leases = new Leases();
+  /** Requests that have outlived their lease and ended just now, by key. */
+  readonly #ended = new Map<string, Settlement[]>();
 
   constructor(keys: DurableObjectNamespace, projects: DurableObjectNamespace) {
     this.#keys = keys as DurableObjectNamespace<LedgerObject>;
@@ -44,7 +56,11 @@ export class DurableObjectLedger implements LedgerService {
   async settle(holder: Holder, claimId: string, used: Amount, use: Use | null): Promise<void> {
     const lease = this.#leases.leaseOf(claimId);
     if (lease?.settle(claimId, used, use) === true) return;
-    if (lease !== undefined) await arrivalOf(lease);
+    if (lease !== undefined) {
+      await arrivalOf(lease);
+      await this.#settleWithOthers(holder, { id: claimId, used, use });
+      return;
+    }
     const project = projectOf(holder);
     const settling = [this.#settleOfKey(holder, claimId, used, use)];
     if (project !== null) settling.push(this.#settleOfProject(project, claimId, used));
@@ -57,6 +73,7 @@ export class DurableObjectLedger implements LedgerService {
   async read(holder: Holder): Promise<LimitState> {
     const { id, limits } = holder;
     await Promise.all(this.#leases.openOf(id).map((lease) => this.#giveBack(id, lease)));
+    await this.#settleEnded(holder);
     return this.#keys.getByName(id).read(limits);
   }
 
@@ -114,6 +131,25 @@ export class DurableObjectLedger implements LedgerService {
     } finally {
       lease.conclude(hasArrived);
     }
+  }
+
+  /** The first of those that end together makes the call for all; should it die, they are settled in full, as if each had. */
+  async #settleWithOthers(holder: Holder, settlement: Settlement): Promise<void> {
+    const others = this.#ended.get(holder.id);
+    if (others !== undefined) {
+      others.push(settlement);
+      return;
+    }
+    this.#ended.set(holder.id, [settlement]);
+    await new Promise((resolve) => setTimeout(resolve, GATHER_MS));
+    await this.#settleEnded(holder);
+  }
+
+  async #settleEnded({ id, limits }: Holder): Promise<void> {
+    const ended = this.#ended.get(id);
+    if (ended === undefined) return;
+    this.#ended.delete(id);
+    await this.#keys.getByName(id).settleAll(limits, ended);
   }
 
   async #reserveOfProject(

@@ -18,7 +18,7 @@ import {
   type Use,
 } from './accounting';
 import { logAlert } from './alert';
-import type { Answer, Claim } from './interface';
+import type { Answer, Claim, Settlement } from './interface';
 import type { Grant, Returned, Share } from './lease';
 import { LEASE_MS } from './leases';
 import { dayEnd } from './spending';
@@ -94,6 +94,13 @@ export class LedgerObject extends DurableObject<Bindings> {
 
   async settle(limits: Limits, id: string, used: Amount, use: Use | null): Promise<void> {
     this.#change(limits, (ledger, nowMs) => ledger.settle(limits, id, used, nowMs, use));
+    await this.#planFlush();
+  }
+
+  async settleAll(limits: Limits, settlements: readonly Settlement[]): Promise<void> {
+    this.#change(limits, (ledger, nowMs) => {
+      for (const { id, used, use } of settlements) ledger.settle(limits, id, used, nowMs, use);
+    });
     await this.#planFlush();
   }
 

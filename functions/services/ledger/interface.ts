@@ -21,6 +21,13 @@ export interface Claim {
   lifeMs: number;
 }
 
+/** A request that has ended; `use` is null when it failed and nothing is written down. */
+export interface Settlement {
+  id: string;
+  used: Amount;
+  use: Use | null;
+}
+
 export interface Answer {
   /** Null when the claim was granted. */
   refusal: Refusal | null;

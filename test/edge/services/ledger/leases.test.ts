@@ -29,7 +29,7 @@ const USE: Use = {
   outputTokens: 0,
 };
 
-type Call = 'reserve' | 'settle' | 'takeBack' | 'read';
+type Call = 'reserve' | 'settle' | 'settleAll' | 'takeBack' | 'read';
 
 /** A Worker and what it asked the object. */
 function makeWorker(fault: (call: Call) => void = () => {}) {
@@ -47,6 +47,7 @@ function makeWorker(fault: (call: Call) => void = () => {}) {
       return {
         reserve: counted('reserve'),
         settle: counted('settle'),
+        settleAll: counted('settleAll'),
         takeBack: counted('takeBack'),
         read: counted('read'),
       };
@@ -146,8 +147,31 @@ describe('a request that outlives its lease', () => {
     const object = bindings.LEDGER.getByName(holder.id);
     expect((await object.read(holder.limits)).budget).toMatchObject({ settledMicros: 5, reservedMicros: 10 });
     await ledger.settle(holder, 'long', { tokens: 2, micros: 7 }, USE);
-    expect(calls.at(-1)).toBe('settle');
+    expect(calls.at(-1)).toBe('settleAll');
     expect((await object.read(holder.limits)).budget).toMatchObject({ settledMicros: 12, reservedMicros: 0 });
+  });
+});
+
+describe('requests that outlive their lease and end together', () => {
+  it('are settled in one call, and before the limits are read', async () => {
+    const { ledger, calls, background, run } = makeWorker();
+    const holder = makeHolder();
+    for (let i = 0; i < 3; i++) await run(holder);
+    const ids = ['a', 'b', 'c', 'd'];
+    for (const id of ids) {
+      const claim = { id, most: { tokens: 5, micros: 10 }, lifeMs: 60_000, use: USE };
+      await ledger.reserve(holder, claim, (work) => background.push(work));
+    }
+    await Promise.all(background);
+    const before = calls.length;
+    const settle = (id: string) => ledger.settle(holder, id, { tokens: 2, micros: 7 }, USE);
+    await Promise.all(ids.slice(0, 3).map(settle));
+    expect(calls.slice(before)).toEqual(['settleAll']);
+    const last = settle('d');
+    const { budget } = await ledger.read(holder);
+    expect(budget).toMatchObject({ settledMicros: 3 + 4 * 7, reservedMicros: 0 });
+    await last;
+    expect(calls.slice(before)).toEqual(['settleAll', 'settleAll', 'read']);
   });
 });
 
