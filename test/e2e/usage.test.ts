@@ -1,0 +1,54 @@
+// The story of an account: loops of the OpenAI client side by side, and usage and limits that match what they were told, to the token.
+import OpenAI from 'openai';
+import { expect, inject, it } from 'vitest';
+import { MODEL } from './support/client';
+
+const product = inject('product');
+const client = new OpenAI({ baseURL: `${product.baseUrl}/v1`, apiKey: product.apiKey });
+
+interface Spent {
+  num_model_requests: number;
+  input_tokens: number;
+  output_tokens: number;
+}
+
+/** What usage has of an end user, today. */
+async function usageOf(user: string): Promise<Spent | undefined> {
+  const query = new URLSearchParams({
+    start_time: String(Math.floor(Date.now() / 1000) - 3600),
+    group_by: 'user_id',
+  });
+  const headers = { authorization: `Bearer ${product.apiKey}` };
+  const response = await fetch(`${product.baseUrl}/v1/usage?${query}`, { headers });
+  expect(response.status).toBe(200);
+  const { data } = (await response.json()) as { data: { results: (Spent & { user_id: string })[] }[] };
+  return data.flatMap(({ results }) => results).find(({ user_id }) => user_id === user);
+}
+
+it('usage matches what loops of the OpenAI client spent, to the token', async () => {
+  const user = `loop-${Date.now()}`;
+  const spent: Spent = { num_model_requests: 0, input_tokens: 0, output_tokens: 0 };
+  const loop = async (name: number) => {
+    for (let i = 0; i < 8; i++) {
+      const { usage } = await client.chat.completions.create({
+        model: MODEL,
+        messages: [{ role: 'user', content: `Loop ${name} says ${i}.` }],
+        max_tokens: 4 + i,
+        user,
+      });
+      spent.num_model_requests += 1;
+      spent.input_tokens += usage?.prompt_tokens ?? 0;
+      spent.output_tokens += usage?.completion_tokens ?? 0;
+    }
+  };
+  await Promise.all([loop(1), loop(2), loop(3), loop(4)]);
+  expect(spent.num_model_requests).toBe(32);
+  // A lease is given back within half a second, and totals reach the database a second after that.
+  const endMs = Date.now() + 10_000;
+  let seen = await usageOf(user);
+  while (seen?.num_model_requests !== 32 && Date.now() < endMs) {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    seen = await usageOf(user);
+  }
+  expect(seen).toMatchObject(spent);
+});
