@@ -14,6 +14,9 @@ from typing import Any
 import schemathesis
 
 MODEL = "smollm2-135m-instruct"
+JUDGE = "gram-smollm2-135m"
+# Operations that only a reward model can answer.
+JUDGED = {"compareResponses", "rankResponses", "scoreResponses", "rerankDocuments", "rerankDocumentsForJina", "scoreTexts"}
 # A CPU writes tens of tokens a second, and thousands of requests are made.
 MAX_TOKENS = 3
 TOKEN_FIELDS = ("max_tokens", "max_completion_tokens")
@@ -55,11 +58,11 @@ def before_load_schema(_context: Any, raw_schema: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
-    """Names the real model in two of three requests that name any, keeps answers short, and lets keys be new and the run's own stay."""
+    """Names a real model in two of three requests that name any, keeps answers short, and lets keys be new and the run's own stay."""
     if isinstance(case.body, dict):
         body = dict(case.body)
         if isinstance(body.get("model"), str) and zlib.crc32(repr(body).encode()) % 3 != 0:
-            body["model"] = MODEL
+            body["model"] = JUDGE if operation_id(case) in JUDGED else MODEL
         if operation_id(case) == "createChatCompletion":
             keep_short(body)
             body.setdefault("store", True)
