@@ -139,8 +139,10 @@ export class Ledger {
   lend(limits: Limits, id: string, first: string, wish: Share, untilMs: number, nowMs: number): Share | null {
     const more = this.#shareOf(limits, wish, nowMs);
     if (more.requests < MIN_LENT_REQUESTS || more.slots < MIN_LENT_REQUESTS) return null;
-    const own = this.#spending.close(limits.budget, first, 0)?.hold;
-    if (own === undefined) return null;
+    const own = this.#reservations.get(first);
+    // Nor one under which no second request like the first could begin.
+    if (own === undefined || more.tokens < own.tokens || more.micros < own.micros) return null;
+    this.#spending.close(limits.budget, first, 0);
     take(this.account.requests, more.requests);
     take(this.account.tokens, more.tokens);
     const [requests, slots] = [more.requests + 1, more.slots + 1];

@@ -109,6 +109,8 @@ describe('by hand', () => {
     expect(ledger.reserve(LIMITS, 'a', amount(0, 850), NOON + MINUTE, NOON, USE)).toBeNull();
     // 25 of the budget are left, an eighth of which is 3.
     expect(lend('n', WISH, NOON).share?.micros).toBe(3);
+    // A share of 3 is of no use to requests that may cost 4 each.
+    expect(lend('o', WISH, NOON, { most: amount(0, 4) }).share).toBeNull();
     for (const near of [{ concurrency: 32 }, { requestsPerMinute: 32 }]) {
       const { reservations, ...few } = open({ ...LIMITS, ...near });
       expect(few.lend('l', WISH, NOON)).toEqual({ refusal: null, share: null, lease: null });
