@@ -5,6 +5,11 @@ export function toUnixSeconds(nowMs: number): number {
   return Math.floor(nowMs / 1000);
 }
 
+/** Waits. */
+export async function sleep(ms: number): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, ms));
+}
+
 /** What `within` gives when the promise was not settled in time. */
 export const TIMED_OUT = Symbol('timed out');
 

@@ -5,6 +5,7 @@ import { backendCall, readDeadlineMs } from '../backend-call';
 import type { AppEnv } from '../context';
 import { isDeeperThan } from '../lib/canonical-json';
 import { readCacheControl, type CacheDirectives } from '../lib/cache-control';
+import { messageOf } from '../lib/message-of';
 import { DONE, EventSplitter } from '../lib/sse';
 import { TIMED_OUT, within } from '../lib/time';
 import { UPSTREAM_REVISION } from '../services/backend';
@@ -194,7 +195,7 @@ function ageOf({ keptAtMs }: KeptAnswer): number {
 }
 
 function logFault(c: Context<AppEnv>, error: unknown): void {
-  const cause = error instanceof Error ? error.message : String(error);
+  const cause = messageOf(error);
   console.error(
     JSON.stringify({ level: 'warn', request_id: c.get('requestId'), code: 'cache_failed', cause }),
   );

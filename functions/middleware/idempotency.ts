@@ -3,6 +3,7 @@ import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { AppEnv } from '../context';
 import { ApiError } from '../errors';
+import { messageOf } from '../lib/message-of';
 import { fingerprintOf, type AnswerHead, type Outcome } from '../services/idempotency';
 import { CACHED_SPAN } from './exit-ladder';
 import { lifeOf, limitExceeded, spread } from './meter';
@@ -82,7 +83,7 @@ async function write(c: Context<AppEnv>, ending: Promise<Ended | null>): Promise
     else await services.idempotency.keep(key, requestId, ended.head, ended.body);
   } catch (error) {
     // The key is free again after the request's deadline.
-    const cause = error instanceof Error ? error.message : String(error);
+    const cause = messageOf(error);
     console.error(
       JSON.stringify({ level: 'error', request_id: requestId, code: 'idempotency_failed', cause }),
     );

@@ -4,6 +4,7 @@ import { createMiddleware } from 'hono/factory';
 import { readDeadlineMs } from '../backend-call';
 import type { AppEnv } from '../context';
 import { ApiError, toApiError } from '../errors';
+import { messageOf } from '../lib/message-of';
 import { amountOf, Metering, type Holder, type Refusal, type TokenUse, type Use } from '../services/ledger';
 import { timed } from './timing';
 
@@ -54,7 +55,7 @@ async function settle(c: Context<AppEnv>, operation: string, metering: Metering)
     await services.ledger.settle(key, requestId, used === null ? NOTHING : amountOf(used), use);
   } catch (error) {
     // The reservation is settled in full after its deadline.
-    const cause = error instanceof Error ? error.message : String(error);
+    const cause = messageOf(error);
     console.error(JSON.stringify({ level: 'error', request_id: requestId, code: 'settle_failed', cause }));
   }
 }

@@ -3,6 +3,7 @@ import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { AppEnv } from '../context';
 import { toApiError } from '../errors';
+import { messageOf } from '../lib/message-of';
 import { traceIdOf } from '../lib/traceparent';
 import { amountOf } from '../services/ledger';
 import type { RequestRecord } from '../services/request-log';
@@ -31,7 +32,7 @@ async function write(c: Context<AppEnv>): Promise<void> {
     const record = await recordOf(c);
     c.get('services').requestLog.write(record);
   } catch (error) {
-    const cause = error instanceof Error ? error.message : String(error);
+    const cause = messageOf(error);
     console.error(
       JSON.stringify({ level: 'error', request_id: c.get('requestId'), code: 'request_log_failed', cause }),
     );

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, inject, it } from 'vitest';
 import { root } from '../../scripts/lib/paths.mjs';
+import { post } from './support/client';
 
 const product = inject('product');
 
@@ -18,11 +19,7 @@ const pairs = readFileSync(path.join(root, 'examples', 'obvious-pairs.jsonl'), '
   .map((line) => JSON.parse(line) as Pair);
 
 async function compare(input: string, a: string, b: string) {
-  const response = await fetch(`${product.baseUrl}/v1/rewards/compare`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${product.apiKey}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'gram-smollm2-135m', input, a, b }),
-  });
+  const response = await post(product, '/v1/rewards/compare', { model: 'gram-smollm2-135m', input, a, b });
   expect(response.status).toBe(200);
   return response.json() as Promise<{ winner: string; probability_a: number; consistent: boolean }>;
 }

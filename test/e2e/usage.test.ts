@@ -1,7 +1,8 @@
 // The story of an account: loops of the OpenAI client side by side, and usage and limits that match what they were told, to the token.
 import OpenAI from 'openai';
 import { expect, inject, it } from 'vitest';
-import { MODEL } from './support/client';
+import { timeUntil } from './support/backend';
+import { call, MODEL } from './support/client';
 
 const product = inject('product');
 const client = new OpenAI({ baseURL: `${product.baseUrl}/v1`, apiKey: product.apiKey });
@@ -18,8 +19,7 @@ async function usageOf(user: string): Promise<Spent | undefined> {
     start_time: String(Math.floor(Date.now() / 1000) - 3600),
     group_by: 'user_id',
   });
-  const headers = { authorization: `Bearer ${product.apiKey}` };
-  const response = await fetch(`${product.baseUrl}/v1/usage?${query}`, { headers });
+  const response = await call(product, 'GET', `/v1/usage?${query}`);
   expect(response.status).toBe(200);
   const { data } = (await response.json()) as { data: { results: (Spent & { user_id: string })[] }[] };
   return data.flatMap(({ results }) => results).find(({ user_id }) => user_id === user);
@@ -44,11 +44,6 @@ it('usage matches what loops of the OpenAI client spent, to the token', async ()
   await Promise.all([loop(1), loop(2), loop(3), loop(4)]);
   expect(spent.num_model_requests).toBe(32);
   // A lease is given back within half a second, and totals reach the database a second after that.
-  const endMs = Date.now() + 10_000;
-  let seen = await usageOf(user);
-  while (seen?.num_model_requests !== 32 && Date.now() < endMs) {
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    seen = await usageOf(user);
-  }
-  expect(seen).toMatchObject(spent);
+  await timeUntil(async () => (await usageOf(user))?.num_model_requests === 32, 10_000);
+  expect(await usageOf(user)).toMatchObject(spent);
 });

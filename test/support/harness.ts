@@ -44,11 +44,13 @@ export interface CallOptions {
   env?: Record<string, unknown>;
 }
 
-/** Sends one request through the whole app, waits for what it left to `waitUntil`, and holds the answer to the specification. */
-export async function call(path: string, options: CallOptions = {}): Promise<Response> {
-  const { method, key, headers, body, signal, services, env } = options;
+/** The request as a caller sends it. */
+export function requestOf(
+  path: string,
+  { method, key, headers, body, signal }: Omit<CallOptions, 'services' | 'env'> = {},
+): Request {
   const isRaw = typeof body === 'string' || body instanceof Uint8Array || body instanceof ReadableStream;
-  const request = new Request(ORIGIN + path, {
+  return new Request(ORIGIN + path, {
     method: method ?? (body === undefined ? 'GET' : 'POST'),
     headers: {
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
@@ -58,6 +60,12 @@ export async function call(path: string, options: CallOptions = {}): Promise<Res
     ...(body === undefined ? {} : { body: isRaw ? (body as BodyInit) : JSON.stringify(body) }),
     ...(signal === undefined ? {} : { signal }),
   });
+}
+
+/** Sends one request through the whole app, waits for what it left to `waitUntil`, and holds the answer to the specification. */
+export async function call(path: string, options: CallOptions = {}): Promise<Response> {
+  const { services, env } = options;
+  const request = requestOf(path, options);
   const context = createExecutionContext();
   const called = services === undefined ? app : createApp(services);
   const response = await called.fetch(request, { ...bindings, ...env }, context);

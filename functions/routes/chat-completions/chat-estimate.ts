@@ -16,7 +16,7 @@ type ChatBody = Partial<Record<string, unknown>>;
 export async function estimateChat(c: Context<AppEnv>): Promise<TokenUse> {
   const body = (await c.req.json<ChatBody | null>()) ?? {};
   const model = typeof body['model'] === 'string' ? body['model'] : '';
-  const escalate = body['escalate'] as Partial<Record<string, unknown>> | null | undefined;
+  const escalate = body['escalate'] as ChatBody | null | undefined;
   // Another model may answer while nobody can be asked about this one.
   const contextLength = await readContextLength(c, model).catch((error: unknown) => {
     if (escalate?.['bridge'] !== true) throw error;

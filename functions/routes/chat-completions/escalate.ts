@@ -11,8 +11,6 @@ import { confidenceOf } from '../../services/exit-ladder';
 import { withParams } from '../rename-params';
 import { toTokens } from './chat-estimate';
 
-const NOTHING = { promptTokens: 0, completionTokens: 0 };
-
 /** The codes of a model that has not begun, and may be back soon. */
 const AWAY: ReadonlySet<ErrorCode> = new Set([
   'backend_unavailable',
@@ -57,13 +55,7 @@ export async function answerOrEscalate(
     logFailure(c, error);
     return stay('failed', error.code);
   }
-  c.set('exit', 'upstream');
-  c.set('isExitOpen', false);
-  const cachedTokens = cachedOf(own.usage) + cachedOf(theirs.usage);
-  const escalated = { ...toTokens(theirs.usage), model: to };
-  c.get('metering').settle({ ...toTokens(own.usage), cachedTokens, escalated });
-  const escalation = { to, confidence, outcome: 'escalated' as const, error: null };
-  return { ...theirs, usage: addUsage(own.usage, theirs.usage), escalation };
+  return giveTheirs(c, own.usage, theirs, { to, confidence, outcome: 'escalated', error: null });
 }
 
 /** The larger model answers for one that did not run at all, where the caller allows what that may cost. */
@@ -74,8 +66,8 @@ async function bridge(
   larger: () => Promise<ChatCompletion>,
 ): Promise<ChatCompletion> {
   const isAway = error instanceof ApiError && AWAY.has(error.code);
-  const metering = c.get('metering');
-  if (!isAway || metering.most.escalated === undefined || c.req.raw.signal.aborted) throw error;
+  const isAllowed = c.get('metering').most.escalated !== undefined;
+  if (!isAway || !isAllowed || c.req.raw.signal.aborted) throw error;
   let theirs: ChatCompletion;
   try {
     theirs = await larger();
@@ -84,11 +76,22 @@ async function bridge(
     // The caller hears of the model that was named.
     throw error;
   }
+  return giveTheirs(c, NO_USAGE, theirs, { to, confidence: 0, outcome: 'bridged', error: error.code });
+}
+
+/** The answer of the larger model, settled with what the first one used before. */
+function giveTheirs(
+  c: Context<AppEnv>,
+  own: Usage,
+  theirs: ChatCompletion,
+  escalation: NonNullable<ChatCompletion['escalation']>,
+): ChatCompletion {
   c.set('exit', 'upstream');
   c.set('isExitOpen', false);
-  const escalated = { ...toTokens(theirs.usage), model: to };
-  metering.settle({ ...NOTHING, cachedTokens: cachedOf(theirs.usage), escalated });
-  return { ...theirs, escalation: { to, confidence: 0, outcome: 'bridged', error: error.code } };
+  const cachedTokens = cachedOf(own) + cachedOf(theirs.usage);
+  const escalated = { ...toTokens(theirs.usage), model: escalation.to };
+  c.get('metering').settle({ ...toTokens(own), cachedTokens, escalated });
+  return { ...theirs, usage: addUsage(own, theirs.usage), escalation };
 }
 
 /** In the time that is left. */
@@ -123,6 +126,14 @@ function withoutLogprobs(completion: ChatCompletion): ChatCompletion {
 }
 
 type Usage = ChatCompletion['usage'];
+
+const NO_USAGE: Usage = {
+  prompt_tokens: 0,
+  completion_tokens: 0,
+  total_tokens: 0,
+  prompt_tokens_details: { cached_tokens: 0 },
+  completion_tokens_details: { reasoning_tokens: 0 },
+};
 
 const cachedOf = ({ prompt_tokens_details: details }: Usage) => details.cached_tokens;
 

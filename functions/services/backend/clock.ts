@@ -1,4 +1,5 @@
 // Time and chance, as the drivers take them, so that tests can give their own.
+import { sleep } from '../../lib/time';
 
 export interface Clock {
   nowMs(): number;
@@ -10,5 +11,5 @@ export interface Clock {
 export const SYSTEM_CLOCK: Clock = {
   nowMs: () => Date.now(),
   random: () => Math.random(),
-  sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+  sleep,
 };

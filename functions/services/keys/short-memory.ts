@@ -1,4 +1,5 @@
 // What was read of keys and their projects, for a moment: a change waits that moment before it is answered, so no answer is followed by an old row.
+import { sleep } from '../../lib/time';
 
 /** A Worker uses what it has read for so long. */
 const MEMORY_MS = 500;
@@ -35,5 +36,5 @@ export class ShortMemory<T> {
 
 /** Waits until no Worker uses what it read before now. */
 export async function allForgotten(): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, MEMORY_MS + MARGIN_MS));
+  await sleep(MEMORY_MS + MARGIN_MS);
 }

@@ -1,4 +1,6 @@
 // Reaches the Durable Objects of a key and of its project from a Worker, which passes by them while it has a lease.
+import { messageOf } from '../../lib/message-of';
+import { sleep } from '../../lib/time';
 import type { Amount, LimitState, Use } from './accounting';
 import type { LedgerObject } from './durable-object';
 import type {
@@ -113,11 +115,11 @@ export class DurableObjectLedger implements LedgerService {
   }
 
   async #giveBackInTime(keyId: string, lease: Lease): Promise<void> {
-    await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
+    await sleep(LEASE_MS);
     if (lease.phase !== 'open') return;
     // If that fails the ledger charges all of it in the end.
     await this.#giveBack(keyId, lease).catch((error: unknown) => {
-      const cause = error instanceof Error ? error.message : String(error);
+      const cause = messageOf(error);
       console.error(JSON.stringify({ level: 'error', code: 'lease_not_returned', key_id: keyId, cause }));
     });
   }
@@ -141,7 +143,7 @@ export class DurableObjectLedger implements LedgerService {
       return;
     }
     this.#ended.set(holder.id, [settlement]);
-    await new Promise((resolve) => setTimeout(resolve, GATHER_MS));
+    await sleep(GATHER_MS);
     await this.#settleEnded(holder);
   }
 
@@ -186,6 +188,6 @@ function nothing(): void {}
 async function arrivalOf(lease: Lease): Promise<void> {
   for (let looks = 0; lease.phase !== 'arrived'; looks++) {
     if (lease.phase === 'lost' || looks === MAX_LOOKS) throw new Error('the lease was not given back');
-    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    await sleep(LOOK_MS);
   }
 }

@@ -1,6 +1,7 @@
 // A share of a key's limits that its ledger lends to one Worker for a moment: requests pass by it without a call. No platform, no clock of its own.
 import type { Amount, Limits, LimitState, Use } from './accounting';
 import type { BucketState } from './bucket';
+import type { Claim, Settlement } from './interface';
 import type { Budget } from './spending';
 
 /** What is lent, or asked for. */
@@ -18,29 +19,14 @@ export interface Grant {
   lifeMs: number;
 }
 
-interface Running {
-  id: string;
-  most: Amount;
-  use: Use;
-  /** What is left of the time that the request has to settle. */
-  lifeMs: number;
-}
-
 /** What a Worker says when it gives a lease back: the rest of the share is free again. */
 export interface Returned {
   id: string;
   /** How many requests began under it. */
   requests: number;
-  ended: { used: Amount; use: Use | null }[];
-  /** From now on each of them has a reservation of its own. */
-  running: Running[];
-}
-
-interface Claimed {
-  id: string;
-  most: Amount;
-  use: Use;
-  lifeMs: number;
+  ended: Omit<Settlement, 'id'>[];
+  /** From now on each of them has a reservation of its own, for what is left of its life. */
+  running: Claim[];
 }
 
 /** Of its life, after which another is asked for; and of its share, below which. */
@@ -58,7 +44,7 @@ export class Lease {
   readonly #state: LimitState;
   readonly fromMs: number;
   readonly #lifeMs: number;
-  readonly #running = new Map<string, Claimed & { fromMs: number }>();
+  readonly #running = new Map<string, Claim & { fromMs: number }>();
   readonly #ended: Returned['ended'] = [];
   #endedMicros = 0;
   /** `open` until it is given back; `arrived` when the ledger has heard of it. */
@@ -97,7 +83,7 @@ export class Lease {
   }
 
   /** Lets a request pass if the share has room for the most that it can use. */
-  take(limits: Limits, claim: Claimed, nowMs: number): boolean {
+  take(limits: Limits, claim: Claim, nowMs: number): boolean {
     const { most } = claim;
     const free = this.#free;
     if (this.isOver(nowMs) || !isSame(this.limits, limits)) return false;
@@ -109,7 +95,7 @@ export class Lease {
   }
 
   /** Takes what a request needs, for which there is room. */
-  begin(claim: Claimed, nowMs: number): void {
+  begin(claim: Claim, nowMs: number): void {
     this.#add(-1, -1, -claim.most.tokens, -claim.most.micros);
     this.#running.set(claim.id, { ...claim, fromMs: nowMs });
   }

@@ -4,7 +4,17 @@ import { describe, expect, it } from 'vitest';
 import { createApp } from '../../../functions/app';
 import { bindings } from '../../support/bindings';
 import { listing } from '../../support/catalog';
-import { call, chatBody, errorOf, eventually, makeKey, runsOf, seenByBackend } from '../../support/harness';
+import {
+  call,
+  chatBody,
+  errorOf,
+  eventually,
+  makeKey,
+  requestOf,
+  runsOf,
+  seenByBackend,
+  type CallOptions,
+} from '../../support/harness';
 
 // One for all requests, as in one Worker, and without comments in silence, which each caller gets at their own time.
 const app = createApp({ ...listing('r1'), keepAliveMs: 60_000, probeMs: Infinity });
@@ -16,19 +26,10 @@ function newBody(changes: Record<string, unknown> = {}) {
   return { seed: lastSeed, body: chatBody({ seed: lastSeed, max_tokens: 2, ...changes }) };
 }
 
-interface Options {
-  signal?: AbortSignal;
-  headers?: Record<string, string>;
-  path?: string;
-}
+type Options = Pick<CallOptions, 'signal' | 'headers'> & { path?: string };
 
-async function send(key: string, body: unknown, { signal, headers, path }: Options = {}): Promise<Response> {
-  const request = new Request(`https://edge.test${path ?? '/v1/chat/completions'}`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: `Bearer ${key}`, ...headers },
-    body: JSON.stringify(body),
-    ...(signal === undefined ? {} : { signal }),
-  });
+async function send(key: string, body: unknown, { path, ...options }: Options = {}): Promise<Response> {
+  const request = requestOf(path ?? '/v1/chat/completions', { key, body, ...options });
   return app.fetch(request, env, createExecutionContext());
 }
 

@@ -3,7 +3,7 @@ import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test'
 import { expect, it } from 'vitest';
 import { createApp } from '../../../functions/app';
 import { bindings } from '../../support/bindings';
-import { chatBody, eventually, makeKey, ORIGIN } from '../../support/harness';
+import { chatBody, eventually, makeKey, requestOf } from '../../support/harness';
 
 const COST = 3 + 2 * 4;
 
@@ -19,16 +19,10 @@ function makeWorker() {
   };
   const env = { ...bindings, LEDGER };
   const pending: Promise<void>[] = [];
-  const send = async (
-    path: string,
-    key: string,
-    body?: unknown,
-    method = body === undefined ? 'GET' : 'POST',
-  ) => {
+  const send = async (path: string, key: string, body?: unknown, method?: string) => {
     const context = createExecutionContext();
-    const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' };
-    const init = { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) };
-    const response = await app.fetch(new Request(ORIGIN + path, init), env, context);
+    const request = requestOf(path, { key, body, ...(method === undefined ? {} : { method }) });
+    const response = await app.fetch(request, env, context);
     pending.push(waitOnExecutionContext(context));
     return response;
   };

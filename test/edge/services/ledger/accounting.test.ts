@@ -7,8 +7,8 @@ import {
   type Closing,
   type Limits,
   type Reservation,
-  type Use,
 } from '../../../../functions/services/ledger/accounting';
+import { makeUse } from '../../../support/use';
 
 const NOON = Date.UTC(2026, 10, 24, 12);
 const MINUTE = 60_000;
@@ -29,17 +29,7 @@ function open(limits: Limits, nowMs: number) {
   return { ledger, reservations, closings };
 }
 
-const USE: Use = {
-  projectId: 'prj_a',
-  keyId: 'key_a',
-  operation: 'createChatCompletion',
-  model: 'fake',
-  endUser: '',
-  exit: 'full',
-  inputTokens: 9,
-  cachedTokens: 0,
-  outputTokens: 1,
-};
+const USE = makeUse({ inputTokens: 9, outputTokens: 1 });
 
 const amount = (tokens: number, micros: number) => ({ tokens, micros });
 

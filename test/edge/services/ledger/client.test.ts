@@ -15,23 +15,14 @@ import type {
   ProjectHolder,
 } from '../../../../functions/services/ledger/interface';
 import { newSpent, Spending, type Hold } from '../../../../functions/services/ledger/spending';
+import { makeUse } from '../../../support/use';
 
 const NOW = Date.UTC(2026, 10, 24, 12);
 const LIFE_MS = 60_000;
 
 const LIMITS: Limits = { requestsPerMinute: 1e6, tokensPerMinute: 1e9, concurrency: 1000, budget: null };
 
-const USE: Use = {
-  projectId: 'prj_a',
-  keyId: 'key_a',
-  operation: 'createChatCompletion',
-  model: 'fake',
-  endUser: '',
-  exit: 'full',
-  inputTokens: 1,
-  cachedTokens: 0,
-  outputTokens: 0,
-};
+const USE = makeUse();
 
 /** A key's object without its disk. */
 class FakeKey {

@@ -2,8 +2,9 @@
 import { evictDurableObject } from 'cloudflare:test';
 import { describe, expect, it } from 'vitest';
 import { newId } from '../../../../functions/lib/id';
-import { DurableObjectLedger, type Limits, type Use } from '../../../../functions/services/ledger';
+import { DurableObjectLedger, type Limits } from '../../../../functions/services/ledger';
 import { bindings } from '../../../support/bindings';
+import { makeUse } from '../../../support/use';
 
 const ledger = new DurableObjectLedger(bindings.LEDGER, bindings.PROJECT_LEDGER);
 
@@ -14,17 +15,7 @@ const limits: Limits = {
   budget: { micros: 100, window: 'month', hard: true },
 };
 
-const use: Use = {
-  projectId: 'prj_none',
-  keyId: 'key_none',
-  operation: 'createChatCompletion',
-  model: 'fake',
-  endUser: '',
-  exit: 'full',
-  inputTokens: 10,
-  cachedTokens: 0,
-  outputTokens: 0,
-};
+const use = makeUse({ projectId: 'prj_none', keyId: 'key_none', inputTokens: 10 });
 
 const makeHolder = () => ({ id: newId('key'), limits, projectId: 'prj_none', projectBudget: null });
 const claim = (id: string, micros: number, lifeMs = 60_000) => ({

@@ -2,13 +2,9 @@
 import { evictDurableObject } from 'cloudflare:test';
 import { describe, expect, it } from 'vitest';
 import { newId } from '../../../../functions/lib/id';
-import {
-  DurableObjectLedger,
-  type Holder,
-  type Limits,
-  type Use,
-} from '../../../../functions/services/ledger';
+import { DurableObjectLedger, type Holder, type Limits } from '../../../../functions/services/ledger';
 import { bindings } from '../../../support/bindings';
+import { makeUse } from '../../../support/use';
 
 const LIMITS: Limits = {
   requestsPerMinute: 60_000,
@@ -17,17 +13,7 @@ const LIMITS: Limits = {
   budget: { micros: 1e6, window: 'month', hard: true },
 };
 
-const USE: Use = {
-  projectId: 'prj_none',
-  keyId: 'key_none',
-  operation: 'createChatCompletion',
-  model: 'fake',
-  endUser: '',
-  exit: 'full',
-  inputTokens: 1,
-  cachedTokens: 0,
-  outputTokens: 0,
-};
+const USE = makeUse({ projectId: 'prj_none', keyId: 'key_none' });
 
 type Call = 'reserve' | 'settle' | 'settleAll' | 'takeBack' | 'read';
 

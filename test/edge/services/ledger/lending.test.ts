@@ -7,9 +7,9 @@ import {
   type Closing,
   type Limits,
   type Reservation,
-  type Use,
 } from '../../../../functions/services/ledger/accounting';
 import { Lease, type Share } from '../../../../functions/services/ledger/lease';
+import { makeUse } from '../../../support/use';
 
 const NOON = Date.UTC(2026, 10, 24, 12);
 const MINUTE = 60_000;
@@ -22,17 +22,7 @@ const LIMITS: Limits = {
   budget: { micros: 1000, window: 'day', hard: true },
 };
 
-const USE: Use = {
-  projectId: 'prj_a',
-  keyId: 'key_a',
-  operation: 'createChatCompletion',
-  model: 'fake',
-  endUser: '',
-  exit: 'full',
-  inputTokens: 3,
-  cachedTokens: 0,
-  outputTokens: 1,
-};
+const USE = makeUse({ inputTokens: 3, outputTokens: 1 });
 
 const amount = (tokens: number, micros: number) => ({ tokens, micros });
 const claim = (id: string, most = amount(10, 5)) => ({ id, most, use: USE, lifeMs: MINUTE });

@@ -7,6 +7,7 @@ import { DurableObjectLedger, type Limits, type Use } from '../../../../function
 import { D1UsageStore, DAY_MS, type UsageSum } from '../../../../functions/services/usage';
 import { UsageTotals } from '../../../../functions/services/usage/totals';
 import { bindings } from '../../../support/bindings';
+import { makeUse } from '../../../support/use';
 
 const ledger = new DurableObjectLedger(bindings.LEDGER, bindings.PROJECT_LEDGER);
 const store = new D1UsageStore(bindings.DB);
@@ -20,18 +21,8 @@ async function makeProject(): Promise<string> {
   return id;
 }
 
-const useOf = (projectId: string, keyId: string, changes: Partial<Use> = {}): Use => ({
-  projectId,
-  keyId,
-  operation: 'createChatCompletion',
-  model: 'fake',
-  endUser: '',
-  exit: 'full',
-  inputTokens: 3,
-  cachedTokens: 1,
-  outputTokens: 2,
-  ...changes,
-});
+const useOf = (projectId: string, keyId: string, changes: Partial<Use> = {}): Use =>
+  makeUse({ projectId, keyId, inputTokens: 3, cachedTokens: 1, outputTokens: 2, ...changes });
 
 const sumsOf = (projectId: string, dimensions: ('endUser' | 'model')[] = []): Promise<UsageSum[]> =>
   store.sum(projectId, { fromMs: 0, toMs: 1e15, dimensions, limit: 1000 });

@@ -1,0 +1,5 @@
+// What a log line says of something that was thrown.
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
