@@ -152,11 +152,14 @@ def run_scalar(options: argparse.Namespace) -> None:
     made = judged_pairs(row.judge, _made_pairs(recipe, pairs, data, seed), max_tokens=recipe.obvious_max_tokens)
     easy, mixed, last, again = _in_turn(made, _made_counts(recipe))
     kept = judged_pairs(row.judge, pairs, max_tokens=recipe.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed)
+    harmless = [pair for pair in kept if pair.criterion == "harmlessness"]
+    num_both = recipe.num_both_pairs
     stages = (
         ("scalar_obvious", recipe.obvious, easy),
         ("scalar_stage_2", recipe.stage_2, kept[: recipe.num_pairs] + mixed),
         ("scalar_stage_2_last", recipe.stage_2_last, kept + last),
-        ("scalar_stage_2_again", recipe.stage_2_again, kept + [pair for pair in kept if pair.criterion == "harmlessness"] + again),
+        ("scalar_stage_2_again", recipe.stage_2_again, kept + harmless + again),
+        ("scalar_stage_2_both", recipe.stage_2_both, kept[:num_both] + harmless[: num_both // 2] + again[: num_both // 2]),
     )
     model = ScalarModel(LoraModel.from_folder(row.base_folder, recipe.lora, seed=seed))
     started = time.monotonic()
