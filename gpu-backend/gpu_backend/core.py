@@ -62,16 +62,37 @@ class SamplingParams:
         return self.temperature < 1e-5
 
 
+class LabelGate(Protocol):
+    """Reads from an inner layer which of two labels comes next: `LabelExit.gate` of decoding/early_exit/label_exit.py makes one."""
+
+    @property
+    def layer(self) -> int:
+        """How many layers have run when it reads."""
+
+    def read(self, x_KH: Any) -> list[float | None]:
+        """For each of K rows of the residual stream the difference of the two labels' logits, or None where the gate is not sure of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelScores:
-    """Asks for the scores of these tokens as the next one after the prompt. Nothing is generated."""
+    """Asks for the scores of these tokens as the next one after the prompt. Nothing is generated.
+
+    With a `gate` the layers above it are left out where it is sure; then only the first `num_shared` tokens of the prompt, which later prompts have in
+    common with it, go through all layers.
+    """
 
     max_tokens: ClassVar[int] = 0
     label_ids: tuple[int, ...]
+    gate: LabelGate | None = None
+    num_shared: int = 0
 
     def __post_init__(self) -> None:
         if not self.label_ids:
             raise ValueError("label_ids must name at least one token")
+        if self.gate is not None and len(self.label_ids) != 2:
+            raise ValueError(f"a gate reads two labels, got {len(self.label_ids)}")
+        if self.num_shared < 0:
+            raise ValueError(f"num_shared must not be negative, got {self.num_shared}")
 
 
 class Pooling(StrEnum):
@@ -172,10 +193,15 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class LabelScoresReady:
-    """In the order of `LabelScores.label_ids`: raw logits, and log-probabilities (natural logarithm) over the whole vocabulary."""
+    """In the order of `LabelScores.label_ids`: raw logits, and log-probabilities (natural logarithm) over the whole vocabulary.
+
+    Where the prompt left early, `exit_layer` says after how many layers; the logits are then known but for a constant, which is chosen so that their sum
+    is 0, and the log-probabilities are over the two labels alone.
+    """
 
     logits: tuple[float, ...]
     logprobs: tuple[float, ...]
+    exit_layer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

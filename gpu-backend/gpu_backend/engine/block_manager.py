@@ -69,13 +69,13 @@ class BlockManager:
             self._num_references[block] = 1
             sequence.blocks.append(block)
 
-    def remember(self, sequence: Sequence) -> None:
-        """Make the blocks that are full and computed known to later requests."""
+    def remember(self, sequence: Sequence, num_tokens: int) -> None:
+        """Make the full blocks among the first `num_tokens`, which all layers have computed, known to later requests."""
         if not self._reuses_prefixes:
             return
-        num_full = sequence.num_computed // self.block_size
+        num_full = num_tokens // self.block_size
         first_new = sequence.num_remembered
-        if num_full == first_new:
+        if num_full <= first_new:
             return
         self._hash_blocks(sequence, num_full)
         for index in range(first_new, num_full):

@@ -1,4 +1,4 @@
-"""Runs the layers in segments for requests that ask for inner layers, and pools what they ask for, over as many steps as their prompts take.
+"""Runs layers in segments for requests that ask for inner layers, and pools what they ask for, over as many steps as their prompts take.
 
 Shapes: N rows of a step, L chosen layers, H hidden size.
 """
@@ -28,33 +28,37 @@ class _Sum:
 
 
 class HiddenStatesReader:
-    """Holds the sums of unfinished means, by request."""
+    """Holds what the layers of the running step have given so far, and the sums of unfinished means, by request."""
 
     def __init__(self) -> None:
         self._sums: dict[str, _Sum] = {}
+        self._picked: dict[Sequence, dict[int, Tensor]] = {}
 
-    def run(self, model: Decoder, batch: ForwardBatch, cache: PagedKVCache, stretches: list[Stretch]) -> tuple[Tensor, dict[Sequence, Tensor]]:
-        """All layers. -> the residual stream (N, H) as `model.forward` gives it, and states (L, H) in float32 of the sequences whose prompts end here."""
+    def run_layers(self, model: Decoder, x_NH: Tensor, start: int, stop: int, cache: PagedKVCache, batch: ForwardBatch, stretches: list[Stretch]) -> Tensor:
+        """Layers start..stop-1 of the residual stream (N, H), as `model.run_layers`, noting on the way what these rows ask for."""
         readings = [(stretch, task) for stretch in stretches if isinstance(task := stretch.sequence.request.task, HiddenStates)]
-        if not readings:
-            return model(batch, cache), {}
-        x, done = model.embed(batch.token_ids_N), 0
-        picked: dict[Sequence, dict[int, Tensor]] = {stretch.sequence: {} for stretch, _ in readings}
-        for layer in sorted({layer for _, task in readings for layer in task.layers}):
-            x, done = model.run_layers(x, done, layer, cache, batch), layer
+        # The stream at `start` is the last one of the segment before, but for the embeddings.
+        for layer in sorted({layer for _, task in readings for layer in task.layers if start < layer <= stop or layer == start == 0}):
+            x_NH, start = model.run_layers(x_NH, start, layer, cache, batch), layer
             for stretch, task in readings:
                 if layer in task.layers:
-                    picked[stretch.sequence][layer] = self._pick(stretch, task, x)
+                    self._picked.setdefault(stretch.sequence, {})[layer] = self._pick(stretch, task, x_NH)
         # The layers above must run too: later steps and other requests find this step's keys and values in the cache.
-        x = model.run_layers(x, done, model.config.num_layers, cache, batch)
+        return model.run_layers(x_NH, start, stop, cache, batch)
+
+    def take(self, stretches: list[Stretch]) -> dict[Sequence, Tensor]:
+        """When all layers have run: states (L, H) in float32 of the sequences whose prompts end here."""
         states: dict[Sequence, Tensor] = {}
-        for stretch, task in readings:
-            picked_LH = torch.stack([picked[stretch.sequence][layer] for layer in task.layers])
-            if task.pooling is Pooling.MEAN:
-                picked_LH = self._add(stretch, picked_LH)
-            if stretch.is_last:
-                states[stretch.sequence] = picked_LH.float()
-        return x, states
+        for stretch in stretches:
+            task = stretch.sequence.request.task
+            if isinstance(task, HiddenStates):
+                picked_LH = torch.stack([self._picked[stretch.sequence][layer] for layer in task.layers])
+                if task.pooling is Pooling.MEAN:
+                    picked_LH = self._add(stretch, picked_LH)
+                if stretch.is_last:
+                    states[stretch.sequence] = picked_LH.float()
+        self._picked.clear()
+        return states
 
     def forget(self, request_id: str) -> None:
         self._sums.pop(request_id, None)

@@ -24,6 +24,7 @@ class EngineMetrics:
         self.generated_tokens = counter("attune_generated_tokens_total", "Tokens generated")
         self.drafted_tokens = counter("attune_drafted_tokens_total", "Tokens guessed by an early exit, to be verified at full depth")
         self.accepted_drafts = counter("attune_accepted_drafts_total", "Of these, the ones that became part of an answer")
+        self.early_labels = counter("attune_early_labels_total", "Prompts whose label was read at an inner layer")
         self.preemptions = counter("attune_preemptions_total", "Sequences that gave their blocks back and were computed anew")
         self.adapter_loads = counter("attune_adapter_loads_total", "Adapters that were read from disk")
         self.adapter_evictions = counter("attune_adapter_evictions_total", "Adapters that made room for others")

@@ -13,6 +13,7 @@ from gpu_backend.engine.admission import check_fit
 from gpu_backend.engine.batches import Batches
 from gpu_backend.engine.draft_round import DraftRound
 from gpu_backend.engine.hidden_states import HiddenStatesReader
+from gpu_backend.engine.label_exits import exit_layers, read_gates, rows_that_stay
 from gpu_backend.engine.rows import DueRow, Stretch
 from gpu_backend.engine.scheduler import Plan
 from gpu_backend.engine.sequence import Sequence
@@ -57,17 +58,38 @@ class ModelRunner:
         stretches = _stretches(plan)
         if not stretches:
             return []
-        hidden_NH, states = self._hidden_states.run(self.model, self._batch_of(stretches, len(plan.decodes)), self._cache, stretches)
+        hidden_NH, stretches, left = self._run_layers(stretches, plan.decodes)
+        states = self._hidden_states.take(stretches)
         due = [stretch for stretch in stretches if stretch.is_last]
         if self._draft_round is not None:
             for stretch in due:
                 self._draft_round.note(stretch, hidden_NH)
         logits = self._logits(hidden_NH, [stretch for stretch in due if not isinstance(stretch.sequence.request.task, HiddenStates)])
-        return [DueRow(stretch.sequence, logits.get(stretch.sequence), states.get(stretch.sequence)) for stretch in due]
+        rows = [DueRow(stretch.sequence, logits.get(stretch.sequence), states.get(stretch.sequence)) for stretch in due]
+        return rows + [DueRow(sequence, label_difference=difference) for sequence, difference in left.items()]
 
-    def _batch_of(self, stretches: list[Stretch], num_decodes: int) -> ForwardBatch:
+    def _run_layers(self, stretches: list[Stretch], decodes: list[Sequence]) -> tuple[Tensor, list[Stretch], dict[Sequence, float]]:
+        """-> the residual stream (N, H) after the last layer, the stretches that its rows belong to, and what was read where sequences left early."""
+        left: dict[Sequence, float] = {}
+        batch, start = self._batch_of(stretches, decodes), 0
+        x_NH = self.model.embed(batch.token_ids_N)
+        for layer in exit_layers(stretches):
+            x_NH, start = self._hidden_states.run_layers(self.model, x_NH, start, layer, self._cache, batch, stretches), layer
+            found = read_gates(stretches, layer, x_NH)
+            if found:
+                left |= found
+                stretches, rows = rows_that_stay(stretches, found)
+                x_NH = x_NH[rows]
+                if not stretches:
+                    return x_NH, stretches, left
+                batch = self._batch_of(stretches, [sequence for sequence in decodes if sequence not in left])
+        x_NH = self._hidden_states.run_layers(self.model, x_NH, start, self.model.config.num_layers, self._cache, batch, stretches)
+        return x_NH, stretches, left
+
+    def _batch_of(self, stretches: list[Stretch], decodes: list[Sequence]) -> ForwardBatch:
+        """Sequences that decode come first."""
         token_ids = [token for stretch in stretches for token in stretch.sequence.token_ids[stretch.positions.start : stretch.positions.stop]]
-        return self._batches.of(stretches, num_decodes, token_ids)
+        return self._batches.of(stretches, len(decodes), token_ids)
 
     def _logits(self, hidden_NH: Tensor, stretches: list[Stretch]) -> dict[Sequence, Tensor]:
         """Next-token logits (V,) in float32 after the last row of each stretch."""

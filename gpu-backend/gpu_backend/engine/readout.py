@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from gpu_backend.core import Event, GrammarError, HiddenStates, HiddenStatesReady, LabelScores, LabelScoresReady, TokenLogprob
 from gpu_backend.decoding.output import ChoiceOutput
@@ -21,7 +22,7 @@ from gpu_backend.engine.sequence import Sequence
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What one row brings: news, if any; the tokens the sequence goes on with, if any; whether its choice ends here, or why it cannot go on. All tokens but
-    the last were drafted, after `num_guesses` guesses."""
+    the last were drafted, after `num_guesses` guesses. With `left_early` the upper layers have not seen all of the sequence."""
 
     sequence: Sequence
     events: tuple[Event, ...]
@@ -29,13 +30,19 @@ class Reading:
     token_ids: tuple[int, ...] = ()
     error: GrammarError | None = None
     num_guesses: int = 0
+    left_early: bool = False
 
 
 def read(rows: list[DueRow], outputs: Mapping[Sequence, ChoiceOutput]) -> list[Reading]:
     """One reading per row, generating rows first; they are those that have an output."""
     generating = [row for row in rows if row.sequence in outputs]
     answered = [row for row in rows if row.sequence not in outputs]
-    return _read_tokens(generating, outputs) + [Reading(row.sequence, (_ANSWERS[type(row.sequence.request.task)](row),), is_last=True) for row in answered]
+    return _read_tokens(generating, outputs) + [_read_answer(row) for row in answered]
+
+
+def _read_answer(row: DueRow) -> Reading:
+    event = _ANSWERS[type(row.sequence.request.task)](row)
+    return Reading(row.sequence, (event,), is_last=True, left_early=row.label_difference is not None)
 
 
 def _read_tokens(rows: list[DueRow], outputs: Mapping[Sequence, ChoiceOutput]) -> list[Reading]:
@@ -67,10 +74,15 @@ def _read_row(row: DueRow, output: ChoiceOutput, token: TokenLogprob | GrammarEr
 
 def _label_scores(row: DueRow) -> LabelScoresReady:
     task, logits_V = row.sequence.request.task, row.logits_V
-    assert isinstance(task, LabelScores) and logits_V is not None
+    assert isinstance(task, LabelScores)
+    if row.label_difference is not None and task.gate is not None:
+        logits_2 = torch.tensor([row.label_difference / 2, -row.label_difference / 2], dtype=torch.float64)
+        first, second = functional.logsigmoid(2 * logits_2).tolist()
+        return LabelScoresReady((logits_2[0].item(), logits_2[1].item()), (first, second), task.gate.layer)
+    assert logits_V is not None
     label_ids = torch.tensor(task.label_ids, device=logits_V.device)
     scores = torch.stack((logits_V, torch.log_softmax(logits_V, dim=-1)))[:, label_ids].tolist()
-    return LabelScoresReady(*map(tuple, scores))
+    return LabelScoresReady(tuple(scores[0]), tuple(scores[1]))
 
 
 def _hidden_states(row: DueRow) -> HiddenStatesReady:

@@ -36,6 +36,7 @@ class DueRow:
 
     `drafted` are tokens that may come next, each with the logits after it; they hold as long as every draft before them is the token that was chosen.
     `num_guesses` were made for that; the last of them was dropped where it is one more than there are drafts.
+    `label_difference` is what the gate of a label task read, where the sequence left early: then there are no logits.
     """
 
     sequence: Sequence
@@ -43,3 +44,4 @@ class DueRow:
     states_LH: Tensor | None = None
     drafted: tuple[tuple[int, Tensor], ...] = ()
     num_guesses: int = 0
+    label_difference: float | None = None

@@ -7,6 +7,7 @@ may draft tokens beyond the newest ones, where that pays.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from gpu_backend.config import EngineConfig
@@ -99,19 +100,20 @@ class Scheduler:
             self._plan_drafts(plan, budget)
         return plan
 
-    def advance(self, plan: Plan) -> None:
-        """Record that the planned tokens are computed."""
+    def advance(self, plan: Plan, left_early: Collection[Sequence] = ()) -> None:
+        """Record that the planned tokens are computed. Of sequences that left early, all layers have seen only what came before and what is shared."""
         for sequence, length in plan.entries():
+            num_whole = max(sequence.num_computed, sequence.num_shared) if sequence in left_early else sequence.num_computed + length
             sequence.num_computed += length
             if sequence.blocks:
-                self.blocks.remember(sequence)
+                self.blocks.remember(sequence, num_whole)
 
     def accept(self, sequence: Sequence, num_guesses: int, num_accepted: int) -> None:
         """Record that these drafts, which are now tokens of the sequence, were computed along with the token before them."""
         assert sequence.acceptance is not None
         sequence.acceptance.note(num_guesses, num_accepted)
         sequence.num_computed += num_accepted
-        self.blocks.remember(sequence)
+        self.blocks.remember(sequence, sequence.num_computed)
 
     def _plan_drafts(self, plan: Plan, budget: int) -> None:
         """Drafts for decoding sequences, if they pay, never at the cost of anybody's blocks. Beside prompts they would not: such a step computes, it does

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gpu_backend.core import Request, SamplingParams
+from gpu_backend.core import LabelScores, Request, SamplingParams
 from gpu_backend.decoding.early_exit.draft_length import Acceptance
 
 
@@ -39,6 +39,12 @@ class Sequence:
     def num_given(self) -> int:
         """Leading positions whose keys and values the request brought."""
         return 0 if self.request.conditioning is None else self.request.conditioning.num_positions
+
+    @property
+    def num_shared(self) -> int:
+        """Leading positions that later prompts will want to find in the cache, also where the rest leaves early. The last one never is: it is what leaves."""
+        task = self.request.task
+        return min(self.num_given + task.num_shared, len(self.token_ids) - 1) if isinstance(task, LabelScores) else 0
 
     @property
     def num_generated(self) -> int:

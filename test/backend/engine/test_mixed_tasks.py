@@ -36,6 +36,17 @@ PROMPT = [5, 9, 33, 2, 71, 8, 8, 40, 12, 13, 90, 1, 66, 7, 21, 30, 31, 50, 4, 4,
 PREFIX = KVPrefix(*torch.randn((2, 3, 6, 2, 8), generator=torch.Generator().manual_seed(3)))
 SOURCE = EncoderSource((7, 3, 50, 21))
 MEAN = HiddenStates((1, 3), Pooling.MEAN)
+
+
+class SignGate:
+    """Sure of one sign only, by the first number of the residual stream."""
+
+    layer = 2
+
+    def read(self, x_KH: torch.Tensor) -> list[float | None]:
+        return [value if value < 0 else None for value in x_KH[:, 0].tolist()]
+
+
 KINDS: list[dict[str, Any]] = [
     {"max_tokens": 12},
     {"task": LabelScores((5, 6, 90))},
@@ -46,6 +57,8 @@ KINDS: list[dict[str, Any]] = [
     {"task": LabelScores((5,)), "conditioning": PREFIX},
     {"task": LabelScores((5,)), "conditioning": SOURCE},
     {"task": MEAN, "conditioning": PREFIX},
+    {"task": LabelScores((5, 6), SignGate(), 9)},
+    {"task": LabelScores((5, 6), SignGate()), "conditioning": PREFIX},
     {"max_tokens": 12, "conditioning": SOURCE, "num_choices": 2},
     {"max_tokens": 12, "temperature": 1.0, "seed": 3, "num_choices": 2, "conditioning": PREFIX},
 ]
