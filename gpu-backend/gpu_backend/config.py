@@ -78,7 +78,7 @@ class JudgeSpec:
     """How a model judges answers: the table `judge` of its row.
 
     `template` is a file beside the weights, `max_tokens` bounds its prompts. A probability is sigmoid(logit difference / `temperature`). `anchor` is the
-    answer that single answers are compared with. Texts lose the template's own frame `markers`.
+    answer that single answers are compared with. Texts lose the template's own frame `markers`. `label_exit` is the folder of one, beside models.toml.
     """
 
     template: str
@@ -88,6 +88,7 @@ class JudgeSpec:
     max_tokens: int = 1024
     temperature: float = 1.0
     anchor: str = "I don't know."
+    label_exit: str | None = None
 
     def __post_init__(self) -> None:
         if Path(self.template).name != self.template:
@@ -146,6 +147,10 @@ class ModelSpec:
     @property
     def exit_adapter_folder(self) -> Path | None:
         return None if self.exit_adapter is None else (self.base_folder / self.exit_adapter).resolve()
+
+    @property
+    def label_exit_folder(self) -> Path | None:
+        return None if self.judge is None or self.judge.label_exit is None else (self.base_folder / self.judge.label_exit).resolve()
 
     def folder(self, models_dir: Path) -> Path:
         """Where the prepared files of this model lie: a folder of safetensors, or a single GGUF file."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from gpu_backend.data.preference_pairs import PreferencePair
-from gpu_backend.models.reward.judge import Judge
+from gpu_backend.models.reward.judge import Judge, common_prefix
 
 
 class TrainingRow(Protocol):
@@ -93,8 +93,8 @@ def text_rows(judge: Judge, pairs: Sequence[PreferencePair], *, max_tokens: int,
         a, b = rng.sample((pair.chosen, pair.rejected), 2)
         ids = judge.encode(pair.messages, a, b)
         empty = judge.encode(pair.messages, "", "")
-        start = _common_prefix(ids, empty)
-        stop = len(ids) - _common_prefix(ids[::-1], empty[::-1])
+        start = common_prefix(ids, empty)
+        stop = len(ids) - common_prefix(ids[::-1], empty[::-1])
         if len(ids) <= max_tokens and start < stop:
             rows.append(TextRow(tuple(ids), start, stop))
     return rows
@@ -114,7 +114,3 @@ def microbatches(rows: Sequence[RowT], num_rows: int) -> list[list[RowT]]:
     """Groups of so many rows of similar length, the last one with what is left."""
     ordered = sorted(rows, key=lambda row: row.length, reverse=True)
     return [ordered[first : first + num_rows] for first in range(0, len(ordered), num_rows)]
-
-
-def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    return next((index for index, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))

@@ -75,6 +75,10 @@ class Engine:
         return self._runner.model.config.num_layers
 
     @property
+    def hidden_size(self) -> int:
+        return self._runner.model.config.hidden_size
+
+    @property
     def exit_layer(self) -> int | None:
         """Where drafts come from; None for a model without a drafter."""
         return self._runner.exit_layer

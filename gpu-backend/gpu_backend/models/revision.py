@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from gpu_backend.config import ModelSpec
+from gpu_backend.config import JudgeSpec, ModelSpec
 
 
 def revision_of(spec: ModelSpec, path: Path) -> str:
@@ -17,3 +17,8 @@ def revision_of(spec: ModelSpec, path: Path) -> str:
     files = sorted([path] if path.is_file() else path.glob("*.safetensors"))
     facts = "".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns};" for file in files)
     return hashlib.sha256(facts.encode()).hexdigest()[:12]
+
+
+def judge_revision(judge: JudgeSpec, *revisions: str) -> str:
+    """Of everything that a judge's verdict comes from: its weights, those of the base before those of the adapter, and its template."""
+    return "/".join((*revisions, judge.sha256[:12]))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gpu_backend.core import EngineOverloadedError, Failed, Finished, LabelScores, LabelScoresReady, Usage
+from gpu_backend.core import EngineOverloadedError, Failed, Finished, LabelGate, LabelScores, LabelScoresReady, Usage
 from gpu_backend.core import Request as EngineRequest
 from gpu_backend.server.errors import BackendError
 
@@ -34,19 +34,24 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
+    """The first `num_shared` ids are what other prompts of the call are likely to begin with, too."""
+
     ids: tuple[int, ...]
     label_ids: tuple[int, ...]
+    num_shared: int = 0
 
 
 class LabelReader:
-    """Use inside of `reading`. Counts what it used."""
+    """Use inside of `reading`. Counts what it used; `early` are the scores that `gate` read at an inner layer."""
 
-    def __init__(self, engine: AsyncEngine, caller: Caller) -> None:
+    def __init__(self, engine: AsyncEngine, caller: Caller, gate: LabelGate | None = None) -> None:
         self._engine = engine
         self._caller = caller
+        self.gate = gate
         self._call = secrets.token_hex(8)
         self._num_in_flight = 0
         self._has_ended = asyncio.Event()
+        self.early: list[LabelScoresReady] = []
         self.num_forwards = 0
         self.input_tokens = 0
         self.cached_tokens = 0
@@ -87,7 +92,7 @@ class LabelReader:
         return EngineRequest(
             id=f"{self._call}-{self.num_forwards}",
             prompt_ids=prompt.ids,
-            task=LabelScores(prompt.label_ids),
+            task=LabelScores(prompt.label_ids, self.gate, prompt.num_shared),
             deadline_s=caller.deadline_s,
             tenant=caller.tenant,
             priority=caller.priority,
@@ -105,6 +110,8 @@ class LabelReader:
             elif isinstance(event, Finished):
                 self._count(event.usage)
         assert scores is not None, "a request that finished has been read"
+        if scores.exit_layer is not None:
+            self.early.append(scores)
         return scores
 
     def _end(self, stream: RequestStream, _task: asyncio.Task[LabelScoresReady]) -> None:
@@ -118,10 +125,10 @@ class LabelReader:
 
 
 @asynccontextmanager
-async def reading(engine: AsyncEngine, caller: Caller) -> AsyncIterator[LabelReader]:
+async def reading(engine: AsyncEngine, caller: Caller, gate: LabelGate | None = None) -> AsyncIterator[LabelReader]:
     """A reader whose adapter stays loaded until the end of the block."""
     async with engine.holding(caller.adapter):
-        yield LabelReader(engine, caller)
+        yield LabelReader(engine, caller, gate)
 
 
 def overloaded(error: EngineOverloadedError) -> BackendError:

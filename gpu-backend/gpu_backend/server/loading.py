@@ -10,7 +10,9 @@ from gpu_backend.adapters.content import CONFIG, WEIGHTS, AdapterContent, read_f
 from gpu_backend.config import ConfigError, EngineConfig, ModelSpec
 from gpu_backend.core import AdapterError, EngineOverloadedError, Request, SamplingParams, UnfitRequestError
 from gpu_backend.engine.metrics import EngineMetrics
+from gpu_backend.models.revision import judge_revision
 from gpu_backend.models.reward.judge import Judge
+from gpu_backend.server.label_exits import load_label_exit
 from gpu_backend.server.served_model import ServedModel, find_tool_call_tokens, load_served_model, prove_judge, warm_up
 
 logger = logging.getLogger(__name__)
@@ -49,8 +51,10 @@ def _on_base(spec: ModelSpec, base: ServedModel, models_dir: Path, adapter_id: s
     judge = None if spec.judge is None else Judge.from_folder(folder, base.tokenizer, spec.judge)
     try:
         base.engine.pin_adapter(adapter_id)
+        label_exit = None
         if judge is not None:
             prove_judge(spec, judge, base.engine, base.context_length, adapter_id)
+            label_exit = load_label_exit(spec, base.engine, judge_revision(judge.spec, base.revision, adapter_id[:12]))
         else:
             sampling = SamplingParams(max_tokens=2, temperature=0.0)
             warm_up(base.engine, Request(id="warm-up", prompt_ids=(0, 1, 2), task=sampling, adapter=adapter_id))
@@ -69,6 +73,7 @@ def _on_base(spec: ModelSpec, base: ServedModel, models_dir: Path, adapter_id: s
         grammars=base.grammars,
         tool_call_tokens=find_tool_call_tokens(spec, base.tokenizer, base.template),
         judge=judge,
+        label_exit=label_exit,
         adapter=adapter_id,
         grammar_queue=base.grammar_queue,
     )

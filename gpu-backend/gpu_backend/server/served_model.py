@@ -14,6 +14,7 @@ from gpu_backend.adapters.peft_weights import load_adapter, parse_adapter
 from gpu_backend.chat_template import ChatTemplate, TemplateRefusedError
 from gpu_backend.config import ConfigError, EngineConfig, ModelSpec
 from gpu_backend.core import AdapterNotFoundError, LabelScores, Request, SamplingParams
+from gpu_backend.decoding.early_exit.label_exit import LabelExit
 from gpu_backend.decoding.grammar import CompiledGrammar, GrammarCompiler
 from gpu_backend.decoding.tool_calls import TAGS
 from gpu_backend.engine.adapter_store import AdapterStore
@@ -24,10 +25,11 @@ from gpu_backend.layers.lora import LoraAdapter
 from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.models.causal_lm.open_model import open_model
 from gpu_backend.models.causal_lm.texts import load_texts
-from gpu_backend.models.revision import revision_of
+from gpu_backend.models.revision import judge_revision, revision_of
 from gpu_backend.models.reward.judge import Judge
 from gpu_backend.server.exit_adapters import load_exit_adapter
 from gpu_backend.server.grammar_queue import GrammarQueue
+from gpu_backend.server.label_exits import load_label_exit
 from gpu_backend.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ServedModel:
-    """`adapter` is the id of the one that makes this model out of another, with which it shares `engine`; `judge` is there when it can judge answers."""
+    """`adapter` is the id of the one that makes this model out of another, with which it shares `engine`; `judge` is there when it can judge answers,
+    `label_exit` when its verdicts can leave early."""
 
     spec: ModelSpec
     revision: str
@@ -46,6 +49,7 @@ class ServedModel:
     grammars: GrammarCompiler
     tool_call_tokens: tuple[int, int] | None = None
     judge: Judge | None = None
+    label_exit: LabelExit | None = None
     adapter: str | None = None
     grammar_queue: GrammarQueue = field(default_factory=GrammarQueue)
 
@@ -92,8 +96,10 @@ def load_served_model(
     drafter, draft_lengths = load_exit_adapter(spec, model, revision)
     engine = Engine(spec.id, ModelRunner(model, config, adapters, drafter), tokenizer, config, end_ids, metrics, draft_lengths=draft_lengths)
     warm_up(engine, Request(id="warm-up", prompt_ids=(0, 1, 2), task=SamplingParams(max_tokens=2, temperature=0.0)))
+    label_exit: LabelExit | None = None
     if judge is not None:
         prove_judge(spec, judge, engine, context_length)
+        label_exit = load_label_exit(spec, engine, judge_revision(judge.spec, revision))
     logger.info(
         "model loaded",
         extra={
@@ -104,7 +110,7 @@ def load_served_model(
             "native": model.fused is not None,
         },
     )
-    return ServedModel(spec, revision, context_length, tokenizer, template, engine, grammars, tool_call_tokens, judge)
+    return ServedModel(spec, revision, context_length, tokenizer, template, engine, grammars, tool_call_tokens, judge, label_exit)
 
 
 def find_tool_call_tokens(spec: ModelSpec, tokenizer: Tokenizer, template: ChatTemplate | None) -> tuple[int, int] | None:

@@ -38,13 +38,13 @@ SOURCE = EncoderSource((7, 3, 50, 21))
 MEAN = HiddenStates((1, 3), Pooling.MEAN)
 
 
-class SignGate:
-    """Sure of one sign only, by the first number of the residual stream."""
+class Gate:
+    """Reads the first number of the residual stream, and is sure above 1: of one of the kinds below, not of the other."""
 
     layer = 2
 
     def read(self, x_KH: torch.Tensor) -> list[float | None]:
-        return [value if value < 0 else None for value in x_KH[:, 0].tolist()]
+        return [value if value > 1 else None for value in x_KH[:, 0].tolist()]
 
 
 KINDS: list[dict[str, Any]] = [
@@ -57,8 +57,8 @@ KINDS: list[dict[str, Any]] = [
     {"task": LabelScores((5,)), "conditioning": PREFIX},
     {"task": LabelScores((5,)), "conditioning": SOURCE},
     {"task": MEAN, "conditioning": PREFIX},
-    {"task": LabelScores((5, 6), SignGate(), 9)},
-    {"task": LabelScores((5, 6), SignGate()), "conditioning": PREFIX},
+    {"task": LabelScores((5, 6), Gate(), 9)},
+    {"task": LabelScores((5, 6), Gate()), "conditioning": PREFIX},
     {"max_tokens": 12, "conditioning": SOURCE, "num_choices": 2},
     {"max_tokens": 12, "temperature": 1.0, "seed": 3, "num_choices": 2, "conditioning": PREFIX},
 ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -85,6 +84,6 @@ class LabelExitGate:
     def layer(self) -> int:
         return self.label_exit.config.layer
 
-    def read(self, x_KH: Tensor) -> Sequence[float | None]:
+    def read(self, x_KH: Tensor) -> list[float | None]:
         differences = (x_KH.float() @ self.label_exit.direction_H.to(x_KH.device) + self.label_exit.bias).tolist()
         return [difference if abs(difference) >= self.threshold else None for difference in differences]

@@ -143,3 +143,8 @@ class Judge:
         if any(len(one) != 1 for one in ids) or ids[0] == ids[1]:
             raise ConfigError(f"judge labels {self.spec.labels} must be two different single tokens of this tokenizer")
         return ids[0][0], ids[1][0]
+
+
+def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many ids two prompts begin with in common."""
+    return next((index for index, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gpu_backend.chat_template import TemplateRefusedError
 from gpu_backend.core import LabelScoresReady
-from gpu_backend.models.reward.judge import Fitted, Judge, TooLongToJudgeError
+from gpu_backend.models.reward.judge import Fitted, Judge, TooLongToJudgeError, common_prefix
 from gpu_backend.ranking.preference import Average, Preference, combine
 from gpu_backend.server.errors import BackendError
 from gpu_backend.server.label_scores import LabelReader, Prompt
@@ -86,6 +86,8 @@ class Comparisons:
         # By text, so that what is asked in which order does not depend on the order of the answers in the request.
         self._rank = {index: rank for rank, index in enumerate(sorted(range(len(fitted.answers)), key=lambda index: fitted.answers[index]))}
         self._own_tokens = [0] * len(fitted.answers)
+        # Answers whose beginning has gone through all layers.
+        self._whole: set[int] = set()
 
     @classmethod
     async def prepare(cls, judge: Judge, reader: LabelReader, body: RewardRequest, answers: Mapping[str, str]) -> Comparisons:
@@ -137,9 +139,30 @@ class Comparisons:
         """By the prompt's ids."""
         for a, b, criterion in wanted:
             self._own_tokens[a] += len(ids[a, b, criterion])
-        prompts = list(dict.fromkeys(ids[one] for one in self._by_prefix(wanted)))
-        answers = await self._reader.read([Prompt(prompt, self._judge.label_ids) for prompt in prompts])
-        return dict(zip(prompts, answers, strict=True))
+        prompts = await asyncio.to_thread(self._prompts, wanted, ids)
+        answers = await self._reader.read(prompts)
+        return {prompt.ids: scores for prompt, scores in zip(prompts, answers, strict=True)}
+
+    def _prompts(self, wanted: Sequence[Asked], ids: Mapping[Asked, tuple[int, ...]]) -> list[Prompt]:
+        """Each text once, in the order in which they are to be read."""
+        asked: dict[tuple[int, ...], Asked] = {}
+        for one in self._by_prefix(wanted):
+            asked.setdefault(ids[one], one)
+        return [Prompt(prompt, self._judge.label_ids, self._num_shared(one, ids)) for prompt, one in asked.items()]
+
+    def _num_shared(self, one: Asked, ids: Mapping[Asked, tuple[int, ...]]) -> int:
+        """How much of a prompt that may leave early is to go through all layers for those that come after it: what its pair with the next criterion begins
+        with; else, once for each answer in slot A, all that comes before the other answer, or, where there are but two, once the question."""
+        if self._reader.gate is None:
+            return 0
+        a, b, criterion = one
+        if criterion + 1 < len(self.criteria):
+            return common_prefix(ids[one], ids[a, b, criterion + 1])
+        is_pair = len(self.fitted.answers) == 2
+        if (is_pair and self._whole) or a in self._whole:
+            return 0
+        self._whole.add(a)
+        return common_prefix(ids[one], ids[b, a, criterion] if is_pair else self._judge.encode(self.fitted.question, self.fitted.answers[a], ""))
 
     def _by_prefix(self, wanted: Sequence[Asked]) -> list[Asked]:
         """In an order in which the engine finds beginnings computed: first one prompt for each answer in slot A, then one for each pair, then the rest,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from gpu_backend.server.schemas import StrictModel
+from gpu_backend.server.schemas import EarlyExit, StrictModel
 
 MAX_SCORED = 1000
 MAX_RANKED = 64
@@ -34,6 +34,7 @@ class RewardRequest(StrictModel):
     tenant: Annotated[str, Field(max_length=128)] = ""
     end_user: Annotated[str, Field(max_length=512)] = ""
     priority: Annotated[int, Field(ge=-4, le=4)] = 0
+    early_exit: EarlyExit | None = None
 
     @field_validator("criteria")
     @classmethod
@@ -68,10 +69,19 @@ class TokenUsage(BaseModel):
     cached_tokens: int
 
 
+class Depth(BaseModel):
+    mode: Literal["off", "gated"]
+    mean_exit_layer: float
+    layers_saved: int
+    early_forwards: int
+    min_confidence: float
+
+
 class RewardAnswer(BaseModel):
     num_comparisons: int
     num_forwards: int
     usage: TokenUsage
+    early_exit: Depth | None = None
 
 
 class OneOrder(BaseModel):

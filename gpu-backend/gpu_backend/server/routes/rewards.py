@@ -15,12 +15,13 @@ from gpu_backend.server.label_scores import Caller, LabelReader, reading
 from gpu_backend.server.leaving import unless_client_leaves
 from gpu_backend.server.rewards import verdicts
 from gpu_backend.server.rewards.comparisons import Comparisons
-from gpu_backend.server.rewards.schemas import CompareRequest, Comparison, RankedAnswers, RankRequest, RewardRequest, ScoreRequest, Scores
+from gpu_backend.server.rewards.depth import depth_of, gate_of
+from gpu_backend.server.rewards.schemas import CompareRequest, Comparison, RankedAnswers, RankRequest, RewardAnswer, RewardRequest, ScoreRequest, Scores
 from gpu_backend.server.state import model_that_can
 from gpu_backend.server.strict_json import StrictJsonRoute
 
 router = APIRouter(route_class=StrictJsonRoute)
-T = TypeVar("T")
+T = TypeVar("T", bound=RewardAnswer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,15 @@ async def _judging(request: Request, body: RewardRequest, answers: Callable[[Jud
     model, engine = model_that_can(request, body.model, "reward")
     judge = model.judge
     assert judge is not None, "a row with the capability has a judge"
+    gate = gate_of(model, body)
     caller = Caller(deadline_s=deadline_s, tenant=body.tenant, priority=body.priority, cache_salt=cache_salt(body.tenant, body.end_user), adapter=model.adapter)
 
     async def run() -> T:
-        async with reading(engine, caller) as reader:
+        async with reading(engine, caller, gate) as reader:
             comparisons = await Comparisons.prepare(judge, reader, body, answers(judge))
-            return await work(Setting(judge, reader, comparisons))
+            answer = await work(Setting(judge, reader, comparisons))
+            answer.early_exit = depth_of(model, body, reader)
+            return answer
 
     return await unless_client_leaves(request, run())
 
