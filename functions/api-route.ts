@@ -62,7 +62,10 @@ const LIMIT_HEADERS = {
 
 /** The headers of an answer that the exit ladder gave. */
 const LADDER_HEADERS = {
-  'x-attune-exit': header('The rung that answered: `cache`, `coalesced`, `full` or `upstream`.', 'full'),
+  'x-attune-exit': header(
+    'The rung that answered: `cache`, `coalesced`, `shallow`, `full` or `upstream`.',
+    'full',
+  ),
   'x-cache': header('`hit`, `miss`, or `bypass` for a request that the cache has no part in.', 'miss'),
   age: header('Seconds since the answer was made; with a hit only.', '17'),
 };

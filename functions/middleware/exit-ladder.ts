@@ -66,7 +66,7 @@ export const exitLadder = (isCacheable: Cacheable) =>
       onEnd: ({ isComplete, body }) => {
         const whole = isComplete && body !== null && isStream ? eventsOf(body) : body;
         // Whoever began the run keeps its answer for all.
-        const isKept = isComplete && whole !== null && c.get('exit') === 'full';
+        const isKept = isComplete && whole !== null && ['full', 'shallow'].includes(c.get('exit'));
         ended.resolve(isKept ? { headers, body: whole } : null);
       },
     });

@@ -1,4 +1,4 @@
-// `early_exit` of a chat request and of its answer: tokens that an inner layer guesses and the full model verifies.
+// `early_exit` of requests and answers: tokens that an inner layer guesses and the full model verifies, and verdicts that an inner layer reads.
 import { z } from '@hono/zod-openapi';
 
 export const EarlyExitRequestSchema = z
@@ -6,10 +6,11 @@ export const EarlyExitRequestSchema = z
     mode: z.enum(['auto', 'off', 'lossless', 'gated']).nullish().openapi({
       default: 'auto',
       description:
-        '`lossless` gives the very tokens of full depth, with fewer passes; `auto` is `lossless` where the model has an exit adapter and it pays; `gated` needs an operating point that the model declares.',
+        'In chat `lossless` gives the very tokens of full depth, with fewer passes, and `auto` is `lossless` where the model has an exit adapter and it pays. `gated` leaves early within a stated risk and needs an operating point of the model: judges have some, and for them `auto` is full depth.',
     }),
     max_risk: z.number().gt(0).lt(1).nullish().openapi({
-      description: 'For `gated`: the largest share of tokens that may differ from full depth.',
+      description:
+        'For `gated`: the largest share of tokens, or of verdicts, that may differ from full depth. One of the model’s own points; 0.01 when absent.',
     }),
   })
   .openapi('EarlyExitRequest');
@@ -31,6 +32,21 @@ export const EarlyExitSchema = z
     }),
   })
   .openapi('EarlyExit');
+
+export const RewardDepthSchema = z
+  .object({
+    mode: z.enum(['off', 'gated']),
+    mean_exit_layer: z.number().min(0).openapi({ description: 'Mean over the prompts that were read.' }),
+    layers_saved: z.int().min(0).openapi({ description: 'Layers that prompts did not go through.' }),
+    early_forwards: z.int().min(0).openapi({ description: 'Prompts whose verdict an inner layer gave.' }),
+    min_confidence: z.number().min(0).max(1).openapi({
+      description:
+        'The least probability, over these, that full depth gives the same verdict; 1 without any.',
+    }),
+  })
+  .openapi('RewardDepth');
+
+export type RewardDepth = z.output<typeof RewardDepthSchema>;
 
 type EarlyExitRequest = z.output<typeof EarlyExitRequestSchema>;
 

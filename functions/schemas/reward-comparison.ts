@@ -1,6 +1,7 @@
 // The body and the answer of POST /v1/rewards/compare.
 import { z } from '@hono/zod-openapi';
 import { MetadataSchema } from './chat-completion';
+import { RewardDepthSchema } from './early-exit';
 import { checkAsked, rewardParameters } from './reward-request';
 import { ReadUsageSchema, RewardUsageSchema } from './reward-usage';
 
@@ -53,6 +54,7 @@ export const ComparisonAnswerSchema = z.object({
   num_comparisons: z.int().min(0),
   num_forwards: z.int().min(0),
   usage: ReadUsageSchema,
+  early_exit: RewardDepthSchema.nullable(),
 });
 
 export type ComparisonAnswer = z.output<typeof ComparisonAnswerSchema>;
@@ -88,6 +90,7 @@ export const ComparisonSchema = ComparisonAnswerSchema.pick({ winner: true, trun
       .optional()
       .openapi({ description: 'With `include: ["orders"]` or `["tokens"]`.' }),
     usage: RewardUsageSchema,
+    early_exit: RewardDepthSchema.optional().openapi({ description: 'Where the request named it.' }),
     metadata: MetadataSchema.optional(),
   })
   .openapi('RewardComparison', {

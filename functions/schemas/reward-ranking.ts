@@ -1,6 +1,7 @@
 // The body and the answer of POST /v1/rewards/rank.
 import { z } from '@hono/zod-openapi';
 import { MetadataSchema } from './chat-completion';
+import { RewardDepthSchema } from './early-exit';
 import { RewardResponseSchema } from './reward-input';
 import { checkAsked, rewardParameters } from './reward-request';
 import { ReadUsageSchema, RewardUsageSchema } from './reward-usage';
@@ -63,6 +64,7 @@ export const RankingAnswerSchema = z.object({
   num_comparisons: count,
   num_forwards: count,
   usage: ReadUsageSchema,
+  early_exit: RewardDepthSchema.nullable(),
 });
 
 export type RankingAnswer = z.output<typeof RankingAnswerSchema>;
@@ -95,6 +97,7 @@ export const RankingSchema = z
       }),
     ),
     usage: RewardUsageSchema,
+    early_exit: RewardDepthSchema.optional().openapi({ description: 'Where the request named it.' }),
     metadata: MetadataSchema.optional(),
   })
   .openapi('RewardRanking', {

@@ -2,6 +2,7 @@
 import { z } from '@hono/zod-openapi';
 import { MetadataSchema } from './chat-completion';
 import { CriteriaSchema } from './reward-criteria';
+import { EarlyExitRequestSchema, faultOfEarlyExit } from './early-exit';
 import { RewardInputSchema } from './reward-input';
 import { rejectWith } from './reject';
 
@@ -31,6 +32,7 @@ export const rewardParameters = {
   }),
   truncation,
   include: z.array(z.enum(INCLUDABLE)).max(INCLUDABLE.length).nullish(),
+  early_exit: EarlyExitRequestSchema.nullish(),
   votes: z.int().min(1).nullish().openapi({ description: 'Only 1: votes are taken among rationales.' }),
   user: z
     .string()
@@ -43,11 +45,12 @@ export const rewardParameters = {
 interface Asked {
   include?: Includable[] | null | undefined;
   votes?: number | null | undefined;
+  early_exit?: Parameters<typeof faultOfEarlyExit>[0]['early_exit'];
 }
 
 /** Refuses what the model or the operation cannot give; `has` is what the operation can. */
 export function checkAsked(
-  { include, votes }: Asked,
+  { include, votes, early_exit }: Asked,
   has: readonly Includable[],
   context: z.RefinementCtx,
 ): void {
@@ -55,6 +58,8 @@ export function checkAsked(
   if (typeof votes === 'number' && votes > 1) {
     rejectWith('unsupported_value', ['votes'], `must be 1: ${noRationale}, and votes need them`, context);
   }
+  const risk = faultOfEarlyExit({ early_exit });
+  if (risk !== undefined) rejectWith('invalid_value', ['early_exit', 'max_risk'], risk, context);
   for (const [index, name] of (include ?? []).entries()) {
     if (has.includes(name)) continue;
     const message = name === 'rationale' ? noRationale : `'${name}' is not part of this answer`;

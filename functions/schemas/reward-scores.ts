@@ -1,6 +1,7 @@
 // The body and the answer of POST /v1/rewards/score.
 import { z } from '@hono/zod-openapi';
 import { MetadataSchema } from './chat-completion';
+import { RewardDepthSchema } from './early-exit';
 import { RewardResponseSchema } from './reward-input';
 import { checkAsked, rewardParameters } from './reward-request';
 import { ReadUsageSchema, RewardUsageSchema } from './reward-usage';
@@ -49,6 +50,7 @@ export const ScoresAnswerSchema = z.object({
   num_comparisons: z.int().min(0),
   num_forwards: z.int().min(0),
   usage: ReadUsageSchema,
+  early_exit: RewardDepthSchema.nullable(),
 });
 
 export type ScoresAnswer = z.output<typeof ScoresAnswerSchema>;
@@ -73,6 +75,7 @@ export const ScoresSchema = z
       }),
     ),
     usage: RewardUsageSchema,
+    early_exit: RewardDepthSchema.optional().openapi({ description: 'Where the request named it.' }),
     metadata: MetadataSchema.optional(),
   })
   .openapi('RewardScores', {

@@ -5,7 +5,14 @@ const MAX_LABELS = 200;
 const BIAS = 0.5;
 
 const COMMON = ['model', 'input', 'truncation', 'tenant', 'end_user', 'priority'];
-const REWARD = [...COMMON, 'criteria', 'average'];
+const REWARD = [...COMMON, 'criteria', 'average', 'early_exit'];
+const NUM_LAYERS = 30;
+const EXIT_LAYER = 20;
+/** At which risk which share of the prompts leaves early. */
+const POINTS = new Map([
+  [0.01, 0],
+  [0.05, 1],
+]);
 
 /** What each path takes, exactly, and what answers it. */
 const OPERATIONS = {
@@ -32,7 +39,26 @@ export function answerRewards(pathname, body) {
     return refuse('context_length_exceeded', `${long[0]} is too long.`, long[0]);
   const wide = (body.questions ?? []).findIndex(({ labels }) => labels.length > MAX_LABELS);
   if (wide >= 0) return refuse('unsupported_value', 'Too many labels.', `questions[${wide}].labels`);
-  return { value: answer(body) };
+  if (body.early_exit?.mode === 'lossless')
+    return refuse('unsupported_value', 'None is lossless.', 'early_exit.mode');
+  const share = body.early_exit?.mode === 'gated' ? POINTS.get(body.early_exit.max_risk ?? 0.01) : 0;
+  if (share === undefined) return refuse('unsupported_value', 'No such point.', 'early_exit.max_risk');
+  const value = answer(body);
+  return {
+    value: pathname === '/internal/decisions' ? value : { ...value, early_exit: depthOf(body, value, share) },
+  };
+}
+
+function depthOf({ early_exit }, { num_forwards }, share) {
+  if (early_exit === null) return null;
+  const early = share * num_forwards;
+  return {
+    mode: early_exit.mode === 'gated' ? 'gated' : 'off',
+    mean_exit_layer: NUM_LAYERS - share * (NUM_LAYERS - EXIT_LAYER),
+    layers_saved: early * (NUM_LAYERS - EXIT_LAYER),
+    early_forwards: early,
+    min_confidence: early > 0 ? 0.9 : 1,
+  };
 }
 
 const refuse = (code, message, param) => ({ refusal: [code, message, param] });

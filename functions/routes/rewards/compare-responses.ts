@@ -11,7 +11,7 @@ import {
   type ComparisonAnswer,
 } from '../../schemas/reward-comparison';
 import { MAX_REWARD_BODY_BYTES } from '../../schemas/reward-request';
-import { settleRead, toRewardAnswer, toRewardCall } from './reward-call';
+import { settleReward, toRewardAnswer, toRewardCall } from './reward-call';
 import { estimateReading, mostCompared } from './reward-estimate';
 
 const route = createApiRoute({
@@ -47,10 +47,10 @@ export function registerCompareResponses(app: App): void {
       tie_margin: body.tie_margin ?? 0,
     };
     const answer = await timed(c, 'backend', c.get('services').backend.compare(comparison, backendCall(c)));
-    settleRead(c, answer.usage);
+    settleReward(c, answer);
     return c.json(
       {
-        ...toRewardAnswer(c, 'comparison', body, answer.usage),
+        ...toRewardAnswer(c, 'comparison', body, answer),
         object: 'reward.comparison' as const,
         ...toVerdict(answer, body),
       },

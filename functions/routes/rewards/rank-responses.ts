@@ -8,7 +8,7 @@ import { timed } from '../../middleware/timing';
 import { contentOf, idOf } from '../../schemas/reward-input';
 import { RankingSchema, RankResponsesSchema, type RankingAnswer } from '../../schemas/reward-ranking';
 import { MAX_REWARD_BODY_BYTES } from '../../schemas/reward-request';
-import { settleRead, toRewardAnswer, toRewardCall } from './reward-call';
+import { settleReward, toRewardAnswer, toRewardCall } from './reward-call';
 import { estimateReading, mostRanked } from './reward-estimate';
 
 const route = createApiRoute({
@@ -42,10 +42,10 @@ export function registerRankResponses(app: App): void {
       max_comparisons: body.max_comparisons ?? null,
     };
     const answer = await timed(c, 'backend', c.get('services').backend.rank(ranking, backendCall(c)));
-    settleRead(c, answer.usage);
+    settleReward(c, answer);
     return c.json(
       {
-        ...toRewardAnswer(c, 'ranking', body, answer.usage),
+        ...toRewardAnswer(c, 'ranking', body, answer),
         object: 'reward.ranking' as const,
         ...toOrder(answer, body),
       },

@@ -4,6 +4,7 @@ import type { z } from '@hono/zod-openapi';
 import type { AppEnv } from '../../context';
 import { newId } from '../../lib/id';
 import { toUnixSeconds } from '../../lib/time';
+import { toPlainEarlyExit, type RewardDepth } from '../../schemas/early-exit';
 import { toPlainCriteria } from '../../schemas/reward-criteria';
 import { toPlainTurns } from '../../schemas/reward-input';
 import type { rewardParameters } from '../../schemas/reward-request';
@@ -20,6 +21,7 @@ export function toRewardCall(c: Context<AppEnv>, body: Body): RewardCall {
     criteria: toPlainCriteria(body.criteria),
     average: body.average ?? 'probability',
     truncation: body.truncation ?? 'auto',
+    early_exit: toPlainEarlyExit(body.early_exit),
     ...callerOf(c, body.user),
   };
 }
@@ -51,18 +53,25 @@ export function callerOf(c: Context<AppEnv>, user: string | null | undefined) {
   return { tenant: projectId, end_user: user ?? '', priority };
 }
 
+/** The part of the backend's answer that all three have. */
+interface Read {
+  usage: ReadUsage;
+  early_exit: RewardDepth | null;
+}
+
 /** The part of the answer that all three have. */
 export function toRewardAnswer(
   c: Context<AppEnv>,
   kind: 'comparison' | 'scores' | 'ranking',
   { model, metadata }: Pick<Body, 'model' | 'metadata'>,
-  usage: ReadUsage,
+  { usage, early_exit }: Read,
 ) {
   return {
     id: newId(kind),
     created: toUnixSeconds(c.get('acceptedAtMs')),
     model,
     usage: toRewardUsage(usage),
+    ...(early_exit ? { early_exit } : {}),
     ...(metadata ? { metadata } : {}),
   };
 }
@@ -71,4 +80,11 @@ export function toRewardAnswer(
 export function settleRead(c: Context<AppEnv>, usage: ReadUsage): void {
   const { input_tokens: promptTokens, cached_tokens: cachedTokens } = usage;
   c.get('metering').settle({ promptTokens, completionTokens: 0, cachedTokens });
+}
+
+/** As `settleRead`; and where a part of the verdict came from an inner layer, that is the rung that answered. */
+export function settleReward(c: Context<AppEnv>, { usage, early_exit }: Read): void {
+  settleRead(c, usage);
+  if (early_exit !== null && early_exit.early_forwards > 0 && c.get('exit') === 'full')
+    c.set('exit', 'shallow');
 }

@@ -7,7 +7,7 @@ import { timed } from '../../middleware/timing';
 import { contentOf, idOf } from '../../schemas/reward-input';
 import { MAX_REWARD_BODY_BYTES } from '../../schemas/reward-request';
 import { ScoreResponsesSchema, ScoresSchema } from '../../schemas/reward-scores';
-import { settleRead, toRewardAnswer, toRewardCall } from './reward-call';
+import { settleReward, toRewardAnswer, toRewardCall } from './reward-call';
 import { estimateReading, mostScored } from './reward-estimate';
 
 /** Which of the backend's numbers is the score. */
@@ -46,7 +46,7 @@ export function registerScoreResponses(app: App): void {
       reference,
     } as const;
     const answer = await timed(c, 'backend', c.get('services').backend.score(call, backendCall(c)));
-    settleRead(c, answer.usage);
+    settleReward(c, answer);
     const data = answer.data.map(({ index, probability, logit, raw, criteria, truncated, input_tokens }) => ({
       index,
       id: idOf(responses[index]),
@@ -57,7 +57,7 @@ export function registerScoreResponses(app: App): void {
       truncated,
       input_tokens,
     }));
-    const shared = toRewardAnswer(c, 'scores', body, answer.usage);
+    const shared = toRewardAnswer(c, 'scores', body, answer);
     return c.json({ ...shared, object: 'reward.score' as const, against, data }, 200);
   });
 }

@@ -1,4 +1,5 @@
 // What the edge sends to the reward model: the bodies of `/internal/rewards/*` and `/internal/decisions`.
+import type { PlainEarlyExit } from '../../schemas/early-exit';
 import type { PlainCriterion } from '../../schemas/reward-criteria';
 import type { PlainTurn } from '../../schemas/reward-input';
 
@@ -15,6 +16,7 @@ interface JudgeCall {
 export interface RewardCall extends JudgeCall {
   criteria: PlainCriterion[];
   average: 'probability' | 'logit';
+  early_exit: PlainEarlyExit | null;
 }
 
 export interface ComparisonCall extends RewardCall {

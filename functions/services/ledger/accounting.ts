@@ -37,7 +37,7 @@ export interface Amount {
 }
 
 /** The rungs of the exit ladder. */
-export type Exit = 'cache' | 'coalesced' | 'full' | 'upstream';
+export type Exit = 'cache' | 'coalesced' | 'shallow' | 'full' | 'upstream';
 
 /** What usage says of a request: who asked for what, and the tokens. */
 export interface Use {

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from gpu_backend.adapters.content import CONFIG, WEIGHTS, AdapterContent
-from gpu_backend.core import Failed, Finished, LabelScores, LabelScoresReady, Request
+from gpu_backend.core import Event, Failed, Finished, LabelScores, LabelScoresReady, Request, Task
 from gpu_backend.data.preference_pairs import PreferencePair
 from gpu_backend.engine.engine import Engine
 from gpu_backend.evals.statistics import Array
@@ -35,6 +35,21 @@ def read_adapter(folder: Path) -> AdapterContent:
 
 def judge_pairs(engine: Engine, judge: Judge, adapter_id: str | None, pairs: Sequence[PreferencePair], progress: Progress) -> Margins:
     """Every pair in both orders; texts too long for the judge are cut as the server cuts them. Raises RuntimeError where the engine fails."""
+    prompts, num_cut = pair_prompts(judge, pairs)
+    logits_N2 = np.empty((len(prompts), 2))
+    num_tokens = num_cached_tokens = 0
+    for number, event in read_prompts(engine, prompts, LabelScores(judge.label_ids), adapter_id, progress):
+        if isinstance(event, LabelScoresReady):
+            logits_N2[number] = event.logits
+        if isinstance(event, Finished):
+            num_tokens += event.usage.prompt_tokens
+            num_cached_tokens += event.usage.cached_tokens
+    better_first_N = logits_N2[:, 0] - logits_N2[:, 1]
+    return Margins(np.stack((better_first_N[0::2], -better_first_N[1::2]), axis=1), num_cut, num_tokens, num_cached_tokens)
+
+
+def pair_prompts(judge: Judge, pairs: Sequence[PreferencePair]) -> tuple[list[tuple[int, ...]], int]:
+    """Two for each pair: with the better answer in slot A, and in slot B; and how many pairs were cut."""
     prompts: list[tuple[int, ...]] = []
     num_cut = 0
     for pair in pairs:
@@ -42,8 +57,12 @@ def judge_pairs(engine: Engine, judge: Judge, adapter_id: str | None, pairs: Seq
         num_cut += fitted.question_is_cut or any(fitted.answer_is_cut)
         better, worse = fitted.answers
         prompts += [tuple(judge.encode(fitted.question, better, worse)), tuple(judge.encode(fitted.question, worse, better))]
-    task, logits_N2 = LabelScores(judge.label_ids), np.empty((len(prompts), 2))
-    num_added = num_done = num_tokens = num_cached_tokens = 0
+    return prompts, num_cut
+
+
+def read_prompts(engine: Engine, prompts: Sequence[tuple[int, ...]], task: Task, adapter_id: str | None, progress: Progress) -> Iterator[tuple[int, Event]]:
+    """All events, each with the number of its prompt. `progress` counts pairs. Raises RuntimeError where the engine fails."""
+    num_added = num_done = 0
     while num_done < len(prompts):
         while num_added < len(prompts) and num_added - num_done < _MAX_AT_ONCE:
             engine.add(Request(id=str(num_added), prompt_ids=prompts[num_added], task=task, adapter=adapter_id))
@@ -51,12 +70,6 @@ def judge_pairs(engine: Engine, judge: Judge, adapter_id: str | None, pairs: Seq
         for name, event in engine.step():
             if isinstance(event, Failed):
                 raise RuntimeError(f"the engine could not judge pair {int(name) // 2}: {event.message}")
-            if isinstance(event, LabelScoresReady):
-                logits_N2[int(name)] = event.logits
-            if isinstance(event, Finished):
-                num_done += 1
-                num_tokens += event.usage.prompt_tokens
-                num_cached_tokens += event.usage.cached_tokens
-        progress(num_done // 2, len(pairs))
-    better_first_N = logits_N2[:, 0] - logits_N2[:, 1]
-    return Margins(np.stack((better_first_N[0::2], -better_first_N[1::2]), axis=1), num_cut, num_tokens, num_cached_tokens)
+            num_done += isinstance(event, Finished)
+            yield int(name), event
+        progress(num_done // 2, len(prompts) // 2)

@@ -1,4 +1,4 @@
-"""`python -m gpu_backend.evals.early_exit analyse|frontier --data DIR --models-dir DIR`."""
+"""`python -m gpu_backend.evals.early_exit analyse|frontier|judge --data DIR --models-dir DIR`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from gpu_backend.config import ConfigError
-from gpu_backend.evals.early_exit import analyse, frontier
+from gpu_backend.evals.early_exit import analyse, frontier, judge
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -14,9 +14,10 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     analyse.add_options(commands.add_parser("analyse", help="agreement by layer, oracle, gates, cost; tables and a picture"))
     frontier.add_options(commands.add_parser("frontier", help="tokens that leave unverified within a risk, against drafts that are verified"))
+    judge.add_options(commands.add_parser("judge", help="verdicts that leave early: fits and calibrates a judge's label exit, and measures it"))
     options = parser.parse_args(arguments)
     try:
-        {"analyse": analyse.run, "frontier": frontier.run}[options.command](options)
+        {"analyse": analyse.run, "frontier": frontier.run, "judge": judge.run}[options.command](options)
     except (ConfigError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

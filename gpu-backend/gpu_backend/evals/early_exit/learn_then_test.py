@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import numpy as np
+
 from gpu_backend.evals.statistics import Array
 
 
@@ -22,10 +24,12 @@ def hoeffding_bentkus(mean: float, num: int, level: float) -> float:
 
 def fixed_sequence(losses: Iterable[tuple[float, Array]], level: float, delta: float) -> float | None:
     """`losses` gives, from the safest threshold to the boldest, the threshold and its texts' losses. -> the last threshold before the first whose
-    p-value exceeds `delta`; None where even the first does. With probability 1 - delta its risk is at most `level`."""
+    p-value exceeds `delta`; None where even the first does. With probability 1 - delta its risk is at most `level`. Losses of several kinds are the rows of a
+    matrix; then all their risks are, since the largest p-value tests that one of them is not."""
     chosen = None
-    for threshold, losses_T in losses:
-        if hoeffding_bentkus(float(losses_T.mean()), len(losses_T), level) > delta:
+    for threshold, given in losses:
+        losses_KT = np.atleast_2d(given)
+        if max(hoeffding_bentkus(float(mean), losses_KT.shape[1], level) for mean in losses_KT.mean(axis=1)) > delta:
             break
         chosen = threshold
     return chosen

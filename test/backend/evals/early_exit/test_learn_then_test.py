@@ -30,6 +30,12 @@ def test_the_sequence_ends_at_the_first_failure() -> None:
     assert fixed_sequence([], 0.05, 0.05) is None
 
 
+def test_of_several_risks_all_must_hold() -> None:
+    fine, bad = np.zeros(200), np.full(200, 0.5)
+    assert fixed_sequence([(0.9, np.stack((fine, fine))), (0.8, np.stack((fine, bad)))], 0.05, 0.05) == 0.9
+    assert fixed_sequence([(0.9, np.stack((bad, fine)))], 0.05, 0.05) is None
+
+
 def test_few_texts_show_nothing_however_good_they_are() -> None:
     assert fixed_sequence([(0.9, np.zeros(20))], 0.05, 0.05) is None
     assert fixed_sequence([(0.9, np.zeros(60))], 0.05, 0.05) == 0.9

@@ -68,6 +68,7 @@ describe('best_of', () => {
       criteria: [],
       average: 'probability',
       truncation: 'auto',
+      early_exit: null,
       tenant: expect.stringMatching(/^prj_/) as string,
       end_user: 'ada',
       priority: 0,

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { call, errorOf, makeKey, seenByBackend } from '../../../support/harness';
 import { testJudging } from '../../../support/judging-tests';
+import { testRewardDepth } from '../../../support/reward-depth-tests';
 import { testRouteSecurity } from '../../../support/route-security-tests';
 
 const path = '/v1/rewards/compare';
@@ -17,6 +18,8 @@ testRouteSecurity({
 
 // One pair in two orders, at 10 tokens each.
 testJudging({ path, body, inputTokens: 20 });
+
+testRewardDepth({ path, body, numForwards: 2 });
 
 const send = async (changes: Record<string, unknown> = {}) =>
   call(path, { key: await makeKey(), body: { ...body, ...changes } });
@@ -110,12 +113,23 @@ describe('200', () => {
       criteria: [],
       average: 'probability',
       truncation: 'auto',
+      early_exit: null,
       tenant: expect.stringMatching(/^prj_/) as string,
       end_user: '',
       priority: 0,
     };
     expect(await seen({})).toEqual(defaults);
-    const names = ['order', 'allow_tie', 'tie_margin', 'criteria', 'average', 'truncation', 'user', 'votes'];
+    const names = [
+      'order',
+      'allow_tie',
+      'tie_margin',
+      'criteria',
+      'average',
+      'truncation',
+      'user',
+      'votes',
+      'early_exit',
+    ];
     expect(await seen(Object.fromEntries(names.map((name) => [name, null])))).toEqual(defaults);
     const given = {
       order: 'ab',

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { call, errorOf, makeKey, seenByBackend } from '../../../support/harness';
 import { testJudging } from '../../../support/judging-tests';
+import { testRewardDepth } from '../../../support/reward-depth-tests';
 import { testRouteSecurity } from '../../../support/route-security-tests';
 
 const path = '/v1/rewards/rank';
@@ -17,6 +18,8 @@ testRouteSecurity({
 
 // Three pairs in two orders, at 10 tokens each.
 testJudging({ path, body, inputTokens: 60 });
+
+testRewardDepth({ path, body, numForwards: 6 });
 
 const send = async (changes: Record<string, unknown> = {}) =>
   call(path, { key: await makeKey(), body: { ...body, ...changes } });
