@@ -12,21 +12,18 @@ from typing import Any
 
 import torch
 from harness import prompts
-from harness.engines import checked, models_dir
+from harness.engines import checked, load_judge, models_dir
 from harness.quiet import wait_until_quiet
 from harness.report import report, settings_of
-from prometheus_client import CollectorRegistry
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from gpu_backend.adapters.content import CONFIG, WEIGHTS
 from gpu_backend.adapters.peft_config import parse_lora_config
-from gpu_backend.config import DEFAULT_CATALOG, EngineConfig, ModelSpec, load_catalog
+from gpu_backend.config import DEFAULT_CATALOG, ModelSpec, load_catalog
 from gpu_backend.core import LabelScores, Request
 from gpu_backend.engine.async_engine import AsyncEngine
-from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.server.label_scores import Caller, reading
-from gpu_backend.server.loading import load_served_models
 from gpu_backend.server.rewards import verdicts
 from gpu_backend.server.rewards.comparisons import Comparisons
 from gpu_backend.server.rewards.schemas import RankedAnswers, RankRequest, Turn
@@ -49,7 +46,7 @@ def main() -> None:
         dtypes="attune 4 and 8 bits as in the file with the adapter beside them; transformers the bfloat16 copy with the adapter merged",
     )
     specs = {spec.id: spec for spec in load_catalog(options.catalog)}
-    reusing, computing = (_load(specs, options.model, reuses) for reuses in (True, False))
+    reusing, computing = (load_judge(specs, options.model, reuses_prefixes=reuses) for reuses in (True, False))
     theirs = _merged(specs, options.model)
     seconds: dict[str, list[float]] = {}
     winners: dict[str, set[int]] = {}
@@ -82,13 +79,6 @@ def main() -> None:
         "same_winner": sum(len(found) == 1 for found in winners.values()) / len(winners),
     }
     report("rank", settings, rows, ratios)
-
-
-def _load(specs: dict[str, ModelSpec], name: str, reuses_prefixes: bool) -> ServedModel:
-    """With its base, where it is an adapter."""
-    needed = [spec for spec in specs.values() if spec.id in (name, specs[name].base)]
-    served = load_served_models(needed, models_dir(), EngineConfig(reuses_prefixes=reuses_prefixes), EngineMetrics(CollectorRegistry()))
-    return next(model for model in served if model.spec.id == name)
 
 
 def _body(model: ServedModel, name: str, num_answers: int, index: int) -> RankRequest:

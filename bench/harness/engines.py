@@ -10,10 +10,11 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from gpu_backend.config import EngineConfig, load_catalog
+from gpu_backend.config import EngineConfig, ModelSpec, load_catalog
 from gpu_backend.core import Delta, Event, Failed, Finished, Request
 from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
+from gpu_backend.server.loading import load_served_models
 from gpu_backend.server.served_model import ServedModel, load_served_model
 from gpu_backend.tokenizer import Tokenizer
 
@@ -57,6 +58,13 @@ def load(config: EngineConfig | None = None, *, ends_early: bool = False, adapte
     if not ends_early:
         served.engine._end_token_ids = frozenset()
     return Bench(served, registry)
+
+
+def load_judge(specs: dict[str, ModelSpec], name: str, *, reuses_prefixes: bool = True) -> ServedModel:
+    """With its base, where it is an adapter."""
+    needed = [spec for spec in specs.values() if spec.id in (name, specs[name].base)]
+    served = load_served_models(needed, models_dir(), EngineConfig(reuses_prefixes=reuses_prefixes), EngineMetrics(CollectorRegistry()))
+    return next(model for model in served if model.spec.id == name)
 
 
 def checked(events: list[tuple[str, Event]]) -> list[tuple[str, Event]]:

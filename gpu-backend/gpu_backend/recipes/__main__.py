@@ -13,6 +13,7 @@ from gpu_backend.recipes.judge_row import RecipeError
 from gpu_backend.recipes.reward import run_generative, run_scalar
 from gpu_backend.recipes.reward_8b import run_8b
 from gpu_backend.recipes.reward_adapt import run_adapt
+from gpu_backend.recipes.reward_study import run_study
 
 RECIPES: dict[str, Callable[[argparse.Namespace], None]] = {
     "reward_debug": lambda options: run_generative("reward_debug", options),
@@ -20,6 +21,7 @@ RECIPES: dict[str, Callable[[argparse.Namespace], None]] = {
     "reward_scalar": run_scalar,
     "reward_adapt": run_adapt,
     "reward_8b": run_8b,
+    "reward_study": run_study,
     "early_exit_debug": lambda options: run_exit_adapter("early_exit_debug", options),
     "early_exit_embedded": lambda options: run_exit_adapter("early_exit_embedded", options),
 }
