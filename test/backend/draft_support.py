@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from gpu_backend.config import EngineConfig
 from gpu_backend.decoding.early_exit.draft_length import DraftLengths, PassCost, RoundCosts
-from gpu_backend.decoding.early_exit.drafter import HeadDrafter
+from gpu_backend.decoding.early_exit.drafter import Drafter, HeadDrafter
 from gpu_backend.engine.adapter_store import AdapterStore
 from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
@@ -30,12 +30,14 @@ def drafting_engine(
     costs: RoundCosts = INVITING,
     end_token_ids: tuple[int, ...] = (),
     adapters: AdapterStore[LoraAdapter] | None = None,
+    drafter: Drafter | None = None,
     clock: Any = None,
     **limits: Any,
 ) -> Engine:
-    """As `tiny_engine` with drafts of up to `most` tokens; a prior of nearly 1 keeps them going while they are wrong."""
+    """As `tiny_engine` with drafts of up to `most` tokens; a prior of nearly 1 keeps them going while they are wrong.
+    The model's own head guesses, unless there is another `drafter`."""
     config = EngineConfig(**{"max_num_sequences": 4, "max_tokens_per_step": 16, "kv_block_size": 4, "kv_cache_tokens": 256, **limits})
-    runner = ModelRunner(model, config, adapters, HeadDrafter(model, exit_layer))
+    runner = ModelRunner(model, config, adapters, drafter or HeadDrafter(model, exit_layer))
     extra = {} if clock is None else {"clock": clock}
     lengths = DraftLengths(costs, prior=0.999, most=most)
     return Engine("tiny", runner, byte_tokenizer(), config, end_token_ids, EngineMetrics(CollectorRegistry()), draft_lengths=lengths, **extra)

@@ -8,7 +8,7 @@ beyond the sequence's end, is never looked at, and is written over by the token 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from gpu_backend.decoding.early_exit.drafter import Drafter
 from gpu_backend.engine.batches import Batches
 from gpu_backend.engine.rows import DueRow, Stretch
 from gpu_backend.engine.sequence import Sequence as RunningSequence
+from gpu_backend.layers.batch import ForwardBatch
 from gpu_backend.layers.kv_cache import PagedKVCache
 from gpu_backend.models.interface import Decoder
 
@@ -67,12 +68,28 @@ class DraftRound:
     def run(self, decodes: Sequence[RunningSequence], num_drafts: Mapping[RunningSequence, int], rule: DraftRule) -> list[DueRow]:
         """One row for each of `decodes`, with at most as many drafts as `num_drafts` says, by the rule. Each sequence has blocks for its newest token and its
         drafts."""
+        if len(decodes) == 1 and (row := self._run_alone(decodes[0], num_drafts.get(decodes[0], 0), rule)) is not None:
+            return [row]
         drafting = {sequence: _Drafting([sequence.token_ids[-1]], num_drafts.get(sequence, 0)) for sequence in decodes}
         running = list(decodes)
         while running:
             self._run_lower(running, drafting)
             running = self._guess([sequence for sequence in running if drafting[sequence].wants_a_guess(rule)], drafting, rule)
         return self._verify(drafting)
+
+    def _run_alone(self, sequence: RunningSequence, most: int, rule: DraftRule) -> DueRow | None:
+        """The same for one sequence, whose drafts are one call where the drafter can make them so; None where it cannot."""
+        draft_alone = self._drafter.draft_alone
+        if draft_alone is None or sequence.request.adapter is not None:
+            return None
+        first = len(sequence.token_ids) - 1
+        places = [Stretch(sequence, range(first + index, first + index + 1), index) for index in range(most + 1)]
+        rows = self._batches.of(places, len(places), [sequence.token_ids[-1]] * len(places))
+        drafted = draft_alone(sequence.token_ids[-1], self._deep_before_newest(sequence), replace(rule, most=most), self._cache, rows)
+        x_NH = self._run_upper(drafted.lower_TH, rows.first(len(drafted.tokens)))
+        self._keep(sequence, first, x_NH)
+        first_V, *later = self._model.compute_logits(x_NH).unbind()
+        return DueRow(sequence, first_V, drafted=tuple(zip(drafted.tokens[1:], later, strict=True)), num_guesses=drafted.num_guesses)
 
     def _run_lower(self, sequences: list[RunningSequence], drafting: Mapping[RunningSequence, _Drafting]) -> None:
         """The last of each sequence's tokens through the layers below the exit."""
@@ -91,7 +108,7 @@ class DraftRound:
             return []
         for sequence in sequences:
             if drafting[sequence].num_guesses == 0:
-                drafting[sequence].deep_H = self._deep_before_newest(sequence, drafting[sequence].lower[0])
+                drafting[sequence].deep_H = self._deep_before_newest(sequence)
         x_KH, deep_KH = (torch.stack(rows) for rows in zip(*((drafting[it].lower[-1], drafting[it].deep_H) for it in sequences), strict=True))
         guesses = self._drafter.draft(x_KH, deep_KH)
         kept = []
@@ -109,8 +126,7 @@ class DraftRound:
             stretches.append(Stretch(sequence, range(first, first + len(drafting[sequence].tokens)), start))
         num_decodes = sum(len(one.tokens) == 1 for one in drafting.values())
         batch = self._batches.of(stretches, num_decodes, [token for sequence in ordered for token in drafting[sequence].tokens])
-        x_NH = torch.stack([x_H for sequence in ordered for x_H in drafting[sequence].lower])
-        x_NH = self._model.run_layers(x_NH, self._drafter.exit_layer, self._model.config.num_layers, self._cache, batch)
+        x_NH = self._run_upper(torch.stack([x_H for sequence in ordered for x_H in drafting[sequence].lower]), batch)
         logits_NV = self._model.compute_logits(x_NH)
         rows: dict[RunningSequence, DueRow] = {}
         for stretch in stretches:
@@ -120,11 +136,16 @@ class DraftRound:
             rows[stretch.sequence] = DueRow(stretch.sequence, first_V, drafted=tuple(zip(one.tokens[1:], later, strict=True)), num_guesses=one.num_guesses)
         return [rows[sequence] for sequence in drafting]
 
+    def _run_upper(self, x_NH: Tensor, batch: ForwardBatch) -> Tensor:
+        return self._model.run_layers(x_NH, self._drafter.exit_layer, self._model.config.num_layers, self._cache, batch)
+
     def _keep(self, sequence: RunningSequence, first: int, rows_KH: Tensor) -> None:
         """Rows of positions from `first` on. Which of them come before the newest token is known when the drafts among them have been judged."""
         self._deep.setdefault(sequence.request.id, {})[sequence] = (first, rows_KH)
 
-    def _deep_before_newest(self, sequence: RunningSequence, like_H: Tensor) -> Tensor:
+    def _deep_before_newest(self, sequence: RunningSequence) -> Tensor:
         """(H,): the row that the newest token was chosen after; zeros where there was none."""
         kept = self._deep.get(sequence.request.id, {}).get(sequence)
-        return torch.zeros_like(like_H) if kept is None else kept[1][len(sequence.token_ids) - 2 - kept[0]]
+        if kept is None:
+            return torch.zeros(self._model.config.hidden_size, device=self._model.device)
+        return kept[1][len(sequence.token_ids) - 2 - kept[0]]

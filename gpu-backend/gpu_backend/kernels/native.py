@@ -30,6 +30,7 @@ _SIGNATURES = {
     "attune_attend": (_POINTER,) * 8,
     "attune_run_layers": (*[_POINTER] * 6, _LONG, _LONG, _POINTER),
     "attune_guess": (*[_POINTER] * 6, _LONG, _POINTER),
+    "attune_draft": (_POINTER,) * 11,
 }
 
 
@@ -74,7 +75,7 @@ class NativeKernels:
         for name, arguments in _SIGNATURES.items():
             function = getattr(self._library, name)
             function.argtypes, function.restype = arguments, None
-        for name in ("attune_run_layers", "attune_guess"):
+        for name in ("attune_run_layers", "attune_guess", "attune_draft"):
             getattr(self._library, name).restype = _LONG
         self._keep_alive = _share_threads(self._library)
 
@@ -145,6 +146,28 @@ class NativeKernels:
         scratch = torch.empty(self._library.attune_guess(*outputs, None, None, ctypes.byref(block), num_rows, None), dtype=torch.uint8)
         self._library.attune_guess(*outputs, x_NH.data_ptr(), deep_NH.data_ptr(), ctypes.byref(block), num_rows, scratch.data_ptr())
         return places_N, probs_N, states_NH
+
+    def draft(
+        self,
+        token: int,
+        deep_H: Tensor,
+        parts: structs.DraftParts,
+        rule: structs.DraftRule,
+        pools: ctypes.Array[ctypes.c_void_p],
+        rows: PagedRows,
+        shape: structs.HeadShape,
+    ) -> tuple[list[int], Tensor, int]:
+        """The drafts after a token of one sequence, which stands at the first of these rows: -> the token and its drafts, the residual stream at the exit after
+        each of them (T, H), and how many guesses were made. `deep_H` is the last layer's output one position before the token."""
+        size = parts.hidden_size
+        lower_TH, states_TH = torch.empty((rule.most + 1, size)), torch.empty((rule.most, size))
+        tokens, counts = (ctypes.c_int64 * (rule.most + 1))(token), (ctypes.c_int64 * 2)()
+        fixed = (*map(ctypes.byref, (parts, rule)), pools, ctypes.byref(rows.struct), ctypes.byref(shape))
+        scratch = torch.empty(self._library.attune_draft(*[None] * 5, *fixed, None), dtype=torch.uint8)
+        outputs = (tokens, lower_TH.data_ptr(), states_TH.data_ptr(), counts, deep_H.data_ptr())
+        self._library.attune_draft(*outputs, *fixed, scratch.data_ptr())
+        num_guesses, num_kept = counts
+        return tokens[: num_kept + 1], lower_TH[: num_kept + 1], num_guesses
 
 
 def _sums_of(x_NI: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_float, c_int64, c_void_p
+from ctypes import c_double, c_float, c_int64, c_void_p
 
 
 class Matrix(ctypes.Structure):
@@ -56,3 +56,19 @@ class Decoder(ctypes.Structure):
         ("intermediate_size", c_int64),
         ("eps", c_float),
     )
+
+
+class DraftParts(ctypes.Structure):
+    _fields_ = (
+        ("embedding", ctypes.POINTER(Matrix)),
+        ("decoder", ctypes.POINTER(Decoder)),
+        ("block", ctypes.POINTER(ExitBlock)),
+        ("shortlist", c_void_p),
+        ("calibration", c_void_p),
+        ("hidden_size", c_int64),
+        ("exit_layer", c_int64),
+    )
+
+
+class DraftRule(ctypes.Structure):
+    _fields_ = (("most", c_int64), ("least_kept", c_double), ("least_to_go_on", c_double))

@@ -60,6 +60,20 @@ class ForwardBatch:
             return PagedRows(self.positions_N, self.slots_N, self.decode_blocks_BM, self.decode_lengths_B)
         return PagedRows(self.positions_N, self.slots_N, self._row_blocks_NM(), self.positions_N + 1)
 
+    def first(self, num_rows: int) -> ForwardBatch:
+        """The first rows of a batch that only decodes, without adapters."""
+        assert self.num_decodes == len(self.token_ids_N) and self.adapters is None and not self.sources
+        assert self.decode_blocks_BM is not None and self.decode_lengths_B is not None
+        return ForwardBatch(
+            token_ids_N=self.token_ids_N[:num_rows],
+            positions_N=self.positions_N[:num_rows],
+            slots_N=self.slots_N[:num_rows],
+            num_decodes=num_rows,
+            decode_blocks_BM=self.decode_blocks_BM[:num_rows],
+            decode_lengths_B=self.decode_lengths_B[:num_rows],
+            spans=(),
+        )
+
     def _row_blocks_NM(self) -> Tensor:
         """The block table of every token's sequence, padded with block 0."""
         tables = [] if self.decode_blocks_BM is None else [self.decode_blocks_BM]

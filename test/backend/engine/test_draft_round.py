@@ -33,7 +33,7 @@ class SumModel:
     """
 
     def __init__(self) -> None:
-        self.config = SimpleNamespace(vocab_size=VOCAB, num_layers=DEPTH, max_positions=64)
+        self.config = SimpleNamespace(vocab_size=VOCAB, num_layers=DEPTH, hidden_size=2, max_positions=64)
         self.device = torch.device("cpu")
         self.passes: list[tuple[int, int]] = []
 
@@ -68,6 +68,7 @@ class SumDrafter:
     """Right, but for one too many (mod 7) wherever the number of tokens is a multiple of 3."""
 
     exit_layer = EXIT
+    draft_alone = None
 
     def __init__(self, chance: float = 1.0) -> None:
         self.chance = chance

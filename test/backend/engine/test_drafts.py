@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 
 from gpu_backend.core import Delta, Event, Failed, Finished, FinishReason, TokenLogprob
 from gpu_backend.decoding.early_exit.draft_length import PassCost, RoundCosts
-from gpu_backend.decoding.early_exit.drafter import HeadDrafter
+from gpu_backend.decoding.early_exit.drafter import AdapterDrafter, HeadDrafter
 from gpu_backend.decoding.grammar import GrammarCompiler, json_grammar
 from gpu_backend.decoding.reference import full_logits, generate_greedily
 from gpu_backend.engine.engine import Engine
+from gpu_backend.engine.rows import DueRow
 from gpu_backend.kernels.native import load_native
 from gpu_backend.layers.linear import can_pack
+from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter, ExitAdapterConfig
 from gpu_backend.models.causal_lm.model import CausalLM
 from lora_support import random_adapter, store_of
 from support import byte_tokenizer, num_terminal, request, run_dry, text_of, tiny_engine, tiny_model
@@ -288,3 +290,45 @@ def test_the_c_operators_give_the_same_bits(models_dir: Path) -> None:
     assert {name: tokens_of(events) for name, events in found.items()} == {name: tokens_of(events) for name, events in plain.items()}
     assert counts(engine)[0] > 0
     assert INVITING.round(1, 3) == INVITING.round(1, 0)
+
+
+@pytest.mark.parametrize("least", [0.0, 0.3, 0.7])
+def test_a_sequence_alone_drafts_in_one_call_what_it_drafts_layer_by_layer(models_dir: Path, least: float) -> None:
+    if not can_pack(torch.bfloat16, torch.device("cpu")):
+        pytest.skip("this processor lacks the instructions")
+    sizes = {"hidden_size": 64, "head_dim": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96, "num_hidden_layers": 4}
+    model = tiny_model(dtype=torch.bfloat16, native=load_native(models_dir / ".native"), **sizes)
+    shape = {"exit_layer": 1, "hidden_size": 64, "width": 32, "shortlist_size": 97, "rms_norm_eps": 1e-5}
+    # Guesses of more probability are taken to be better, so that the rule ends some rounds early.
+    config = ExitAdapterConfig(base="", calibration=tuple(0.35 + tenth / 16 for tenth in range(10)), **shape)
+    adapter = ExitAdapter.fresh(config, torch.arange(97), model.final_norm.weight, seed=0)
+    costs = RoundCosts(lower=PassCost.line(least / 4, 0.0), draft=PassCost.line(least / 4, 0.0), upper=PassCost.line(1.0, 0.0))
+    told: list[dict[str, Any]] = []
+    drafted: list[list[tuple[list[int], int]]] = []
+    for in_one_call in (True, False):
+        drafter = AdapterDrafter(model, adapter)
+        assert drafter.draft_alone is not None
+        engine = drafting_engine(model, drafter=drafter, most=4, costs=costs, max_tokens_per_step=64)
+        rounds = engine._runner._draft_round
+        assert rounds is not None
+        if not in_one_call:
+            drafter.draft_alone = None
+        seen: list[tuple[list[int], int]] = []
+        run = rounds.run
+        rounds.run = lambda *work, run=run, seen=seen: _noted(run(*work), seen)  # type: ignore[method-assign]
+        for index, prompt in enumerate(PROMPTS):
+            ask(engine, str(index), prompt)
+            told.append({"in_one_call": in_one_call, "tokens": tokens_of(run_dry(engine)[str(index)])})
+        told[-1]["counts"] = counts(engine)
+        drafted.append(seen)
+    half = len(told) // 2
+    assert [one["tokens"] for one in told[:half]] == [one["tokens"] for one in told[half:]]
+    assert told[half - 1]["counts"] == told[-1]["counts"] and told[-1]["counts"][0] > 0
+    assert drafted[0] == drafted[1]
+    lengths = {len(tokens) for tokens, _ in drafted[0]}
+    assert len(lengths) > 1 or least == 0.0
+
+
+def _noted(rows: list[DueRow], seen: list[tuple[list[int], int]]) -> list[DueRow]:
+    seen += [([token for token, _ in row.drafted], row.num_guesses) for row in rows]
+    return rows

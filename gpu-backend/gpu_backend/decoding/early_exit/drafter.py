@@ -5,15 +5,20 @@ Shapes: K rows, H hidden size.
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from gpu_backend.decoding.early_exit.draft_length import DraftRule
 from gpu_backend.kernels import structs
 from gpu_backend.kernels.native import PackedMatrix
 from gpu_backend.kernels.packing import pack_int8
+from gpu_backend.layers.batch import ForwardBatch
+from gpu_backend.layers.kv_cache import PagedKVCache
 from gpu_backend.layers.linear import AnyLinear, Linear, PackedLinear
 from gpu_backend.layers.mlp import SwiGLU
 from gpu_backend.layers.norm import RMSNorm
@@ -30,10 +35,26 @@ class Guesses:
     states_KH: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """The newest token of a sequence and the drafts after it, the residual stream at the exit after each of them (T, H), and how many guesses were made."""
+
+    tokens: list[int]
+    lower_TH: Tensor
+    num_guesses: int
+
+
+# All drafts of one sequence in one go, by the rule: its newest token and each draft through the layers below the exit, and the guess after it. Takes the
+# token, the stream after all layers one position before it (H,), and the places of the token and of as many drafts as the rule allows.
+DraftAlone = Callable[[int, Tensor, DraftRule, PagedKVCache, ForwardBatch], Drafted]
+
+
 class Drafter(Protocol):
-    """`exit_layer` is the number of layers below the guess. Guesses may be wrong; they cost time then, never a token."""
+    """`exit_layer` is the number of layers below the guess. Guesses may be wrong; they cost time then, never a token. `draft_alone` is None where only
+    `draft`, layer by layer, can make them."""
 
     exit_layer: int
+    draft_alone: DraftAlone | None
 
     def draft(self, x_KH: Tensor, deep_KH: Tensor) -> Guesses:
         """What comes after each row of the residual stream after `exit_layer` layers. `deep_KH` is the stream after all layers one position before, or, where
@@ -48,6 +69,7 @@ class HeadDrafter:
         if not 1 <= exit_layer < model.config.num_layers:
             raise ValueError(f"exit_layer must be between 1 and {model.config.num_layers - 1}, got {exit_layer}")
         self.exit_layer = exit_layer
+        self.draft_alone: DraftAlone | None = None
         self._model = model
 
     def draft(self, x_KH: Tensor, deep_KH: Tensor) -> Guesses:
@@ -56,7 +78,7 @@ class HeadDrafter:
 
 class AdapterDrafter:
     """A trained adapter at an inner layer: a feed-forward block, and a head over few tokens. With the C operators its weights are rounded to 8 bits, and all
-    guesses of a step are one call."""
+    guesses of a step are one call, or, for a sequence alone, all drafts of a round."""
 
     def __init__(self, model: CausalLM, adapter: ExitAdapter) -> None:
         config, native = adapter.config, model.final_norm.native
@@ -78,8 +100,10 @@ class AdapterDrafter:
         self._head = linear(model.head_rows(adapter.shortlist_S.to(model.device)))
         self._shortlist_S = adapter.shortlist_S.to(model.device)
         self._calibration = config.calibration
+        self._calibration_10 = torch.tensor(config.calibration, dtype=torch.float64)
         self._native = native
         self._block = None if native is None else self._as_struct(config)
+        self.draft_alone: DraftAlone | None = self._all_in_one_call(model)
 
     def draft(self, x_KH: Tensor, deep_KH: Tensor) -> Guesses:
         places_K, probs_K, states_KH = self._guess(x_KH, deep_KH)
@@ -100,3 +124,17 @@ class AdapterDrafter:
         matrices = (self._mix, self._mlp.gate_up, self._mlp.down, self._head)
         packed = [linear.matrix.struct for linear in matrices if isinstance(linear, PackedLinear)]
         return structs.ExitBlock(*(norm.weight.data_ptr() for norm in norms), *packed, config.hidden_size, config.width, config.rms_norm_eps)
+
+    def _all_in_one_call(self, model: CausalLM) -> DraftAlone | None:
+        """None for a model whose embeddings or layers the C operators do not read."""
+        native, block, fused = self._native, self._block, model.fused
+        if native is None or block is None or fused is None or model.embedding is not None or not isinstance(model.head, PackedLinear):
+            return None
+        numbers = (self._shortlist_S.data_ptr(), self._calibration_10.data_ptr(), model.config.hidden_size, self.exit_layer)
+        parts = structs.DraftParts(*map(ctypes.pointer, (model.head.matrix.struct, fused.decoder, block)), *numbers)
+
+        def draft_alone(token: int, deep_H: Tensor, rule: DraftRule, cache: PagedKVCache, rows: ForwardBatch) -> Drafted:
+            as_struct = structs.DraftRule(rule.most, rule.least_kept, rule.least_to_go_on)
+            return Drafted(*native.draft(token, deep_H, parts, as_struct, cache.pointers, rows.paged_rows, fused.head_shape(cache)))
+
+        return draft_alone

@@ -1,14 +1,14 @@
 // A guess of an exit adapter in one call, from norms to the best token, so that its threads are woken once.
-#include "phases.h"
+#include "calls.h"
 
 enum { NUM_PHASES = 8 };
 
-typedef struct {
+struct ExitBlock {
     const bf16 *exit_norm, *deep_norm, *norm, *out_norm;
     Matrix mix, gate_up, down, head;
     int64_t hidden_size, width;
     float eps;
-} ExitBlock;
+};
 
 typedef struct {
     const ExitBlock *block;

@@ -1,5 +1,5 @@
 // A stretch of decoder layers in one call: the threads are woken once, and meet between phases instead of going to sleep.
-#include "phases.h"
+#include "calls.h"
 
 enum { NUM_PHASES = 12 };
 
@@ -8,12 +8,12 @@ typedef struct {
     Matrix qkv, output, gate_up, down;
 } Layer;
 
-typedef struct {
+struct Decoder {
     const Layer *layers;
     const float *cos, *sin;
     int64_t hidden_size, intermediate_size;
     float eps;
-} Decoder;
+};
 
 typedef struct {
     float *x, *qkv;

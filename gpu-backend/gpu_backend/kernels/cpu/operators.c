@@ -1,5 +1,5 @@
 // The operators one by one, for what lies outside the layers and for the twin of layers.c, which runs the same phases in one go.
-#include "phases.h"
+#include "calls.h"
 
 typedef struct {
     bf16 *out;

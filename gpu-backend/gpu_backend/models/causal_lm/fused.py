@@ -30,15 +30,18 @@ class FusedLayers:
         hidden_size, eps = layers[0].attention_norm.weight.shape[0], layers[0].attention_norm.eps
         array = (structs.Layer * len(layers))(*map(_layer, layers))
         intermediate_size = _matrix(layers[0].mlp.down).num_inputs
-        self._decoder = structs.Decoder(array, rotary.cos_PD.data_ptr(), rotary.sin_PD.data_ptr(), hidden_size, intermediate_size, eps)
+        self.decoder = structs.Decoder(array, rotary.cos_PD.data_ptr(), rotary.sin_PD.data_ptr(), hidden_size, intermediate_size, eps)
 
     def __call__(self, x: Tensor, start: int, stop: int, cache: PagedKVCache, batch: ForwardBatch) -> Tensor:
         """Layers start..stop-1 of the residual stream: (N, hidden) -> (N, hidden), both float32."""
         assert batch.adapters is None or isinstance(batch.adapters, PackedBatchAdapters)
         adapters = None if batch.adapters is None else batch.adapters.struct
         out = x.clone()
-        self._native.run_layers(out, self._decoder, cache.pointers, batch.paged_rows, cache.head_shape(self._num_heads), adapters, start, stop)
+        self._native.run_layers(out, self.decoder, cache.pointers, batch.paged_rows, self.head_shape(cache), adapters, start, stop)
         return out
+
+    def head_shape(self, cache: PagedKVCache) -> structs.HeadShape:
+        return cache.head_shape(self._num_heads)
 
 
 def _layer(layer: DecoderLayer) -> structs.Layer:

@@ -359,6 +359,7 @@ export type CompareResponsesRequest = {
      */
     truncation?: 'auto' | 'disabled' | null;
     include?: Array<'probabilities' | 'orders' | 'tokens' | 'rationale'> | null;
+    early_exit?: EarlyExitRequest;
     /**
      * Only 1: votes are taken among rationales.
      */
@@ -655,11 +656,11 @@ export type EarlyExit = {
 
 export type EarlyExitRequest = {
     /**
-     * `lossless` gives the very tokens of full depth, with fewer passes; `auto` is `lossless` where the model has an exit adapter and it pays; `gated` needs an operating point that the model declares.
+     * In chat `lossless` gives the very tokens of full depth, with fewer passes, and `auto` is `lossless` where the model has an exit adapter and it pays. `gated` leaves early within a stated risk and needs an operating point of the model: judges have some, and for them `auto` is full depth.
      */
     mode?: 'auto' | 'off' | 'lossless' | 'gated' | null;
     /**
-     * For `gated`: the largest share of tokens that may differ from full depth.
+     * For `gated`: the largest share of tokens, or of verdicts, that may differ from full depth. One of the model’s own points; 0.01 when absent.
      */
     max_risk?: number | null;
 } | null;
@@ -829,6 +830,7 @@ export type RankResponsesRequest = {
      */
     truncation?: 'auto' | 'disabled' | null;
     include?: Array<'probabilities' | 'orders' | 'tokens' | 'rationale'> | null;
+    early_exit?: EarlyExitRequest;
     /**
      * Only 1: votes are taken among rationales.
      */
@@ -1017,6 +1019,7 @@ export type RewardComparison = {
         };
     }>;
     usage: RewardUsage;
+    early_exit?: RewardDepth;
     metadata?: Metadata;
 };
 
@@ -1027,6 +1030,29 @@ export type RewardCriterion = {
      */
     description?: string | null;
     weight?: number | null;
+};
+
+/**
+ * Where the request named it.
+ */
+export type RewardDepth = {
+    mode: 'off' | 'gated';
+    /**
+     * Mean over the prompts that were read.
+     */
+    mean_exit_layer: number;
+    /**
+     * Layers that prompts did not go through.
+     */
+    layers_saved: number;
+    /**
+     * Prompts whose verdict an inner layer gave.
+     */
+    early_forwards: number;
+    /**
+     * The least probability, over these, that full depth gives the same verdict; 1 without any.
+     */
+    min_confidence: number;
 };
 
 /**
@@ -1087,6 +1113,7 @@ export type RewardRanking = {
         truncated: boolean;
     }>;
     usage: RewardUsage;
+    early_exit?: RewardDepth;
     metadata?: Metadata;
 };
 
@@ -1129,6 +1156,7 @@ export type RewardScores = {
         input_tokens: number;
     }>;
     usage: RewardUsage;
+    early_exit?: RewardDepth;
     metadata?: Metadata;
 };
 
@@ -1197,6 +1225,7 @@ export type ScoreResponsesRequest = {
      */
     truncation?: 'auto' | 'disabled' | null;
     include?: Array<'probabilities' | 'orders' | 'tokens' | 'rationale'> | null;
+    early_exit?: EarlyExitRequest;
     /**
      * Only 1: votes are taken among rationales.
      */
