@@ -33,7 +33,7 @@ class SumModel:
     """
 
     def __init__(self) -> None:
-        self.config = SimpleNamespace(vocab_size=VOCAB, num_layers=DEPTH, hidden_size=2, max_positions=64)
+        self.config = SimpleNamespace(vocab_size=VOCAB, num_layers=DEPTH, hidden_size=3, max_positions=64)
         self.device = torch.device("cpu")
         self.passes: list[tuple[int, int]] = []
 
