@@ -91,6 +91,7 @@ def test_errors_parse_and_use_the_closed_list(name: str, error_codes: dict[str, 
 
 JUDGEMENTS: dict[str, tuple[type[BaseModel], type[BaseModel]]] = {
     "rewards-compare": (CompareRequest, Comparison),
+    "rewards-compare-early": (CompareRequest, Comparison),
     "rewards-score": (ScoreRequest, Scores),
     "rewards-rank": (RankRequest, RankedAnswers),
     "decisions": (DecisionRequest, Decisions),

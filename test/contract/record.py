@@ -53,6 +53,11 @@ CAPITALS = ["Paris is the capital of France.", "I like cheese.", "Lyon."]
 CRITERIA = [{"name": "correct", "description": "Which answer is right?", "weight": 2.0}, {"name": "brief", "description": "Which is shorter?", "weight": 1.0}]
 REWARD_CASES: dict[str, tuple[str, str, dict[str, Any] | None]] = {
     "rewards-compare": ("POST", "/internal/rewards/compare", {**JUDGED, "a": CAPITALS[0], "b": CAPITALS[1], "criteria": CRITERIA}),
+    "rewards-compare-early": (
+        "POST",
+        "/internal/rewards/compare",
+        {**JUDGED, "a": CAPITALS[0], "b": CAPITALS[1], "early_exit": {"mode": "gated", "max_risk": 0.05}},
+    ),
     "rewards-score": ("POST", "/internal/rewards/score", {**JUDGED, "responses": CAPITALS, "against": "anchor"}),
     "rewards-rank": ("POST", "/internal/rewards/rank", {**JUDGED, "responses": CAPITALS, "truncation": "auto"}),
     "decisions": (
