@@ -5,6 +5,7 @@ Shapes: N rows of a step, L chosen layers, H hidden size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -28,16 +29,17 @@ class _Sum:
 
 
 class HiddenStatesReader:
-    """Holds the sums of unfinished means, by request."""
+    """Holds the sums of unfinished means, by request. `whole_pass` runs all layers where nobody asks for inner ones: the model, or what stands for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole_pass: Callable[[ForwardBatch, PagedKVCache], Tensor]) -> None:
+        self._whole_pass = whole_pass
         self._sums: dict[str, _Sum] = {}
 
     def run(self, model: Decoder, batch: ForwardBatch, cache: PagedKVCache, stretches: list[Stretch]) -> tuple[Tensor, dict[Sequence, Tensor]]:
         """All layers. -> the residual stream (N, H) as `model.forward` gives it, and states (L, H) in float32 of the sequences whose prompts end here."""
         readings = [(stretch, task) for stretch in stretches if isinstance(task := stretch.sequence.request.task, HiddenStates)]
         if not readings:
-            return model(batch, cache), {}
+            return self._whole_pass(batch, cache), {}
         x, done = model.embed(batch.token_ids_N), 0
         picked: dict[Sequence, dict[int, Tensor]] = {stretch.sequence: {} for stretch, _ in readings}
         for layer in sorted({layer for _, task in readings for layer in task.layers}):

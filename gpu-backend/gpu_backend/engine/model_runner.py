@@ -11,6 +11,7 @@ from gpu_backend.decoding.early_exit.drafter import Drafter
 from gpu_backend.engine.adapter_store import AdapterStore
 from gpu_backend.engine.admission import check_fit
 from gpu_backend.engine.batches import Batches
+from gpu_backend.engine.decode_graphs import CudaRecorder, DecodeGraphs, Recorder
 from gpu_backend.engine.draft_round import DraftRound
 from gpu_backend.engine.hidden_states import HiddenStatesReader
 from gpu_backend.engine.rows import DueRow, Stretch
@@ -23,13 +24,25 @@ from gpu_backend.models.interface import Decoder, EncoderDecoder
 
 
 class ModelRunner:
-    """Owns the model, the pool of keys and values, the adapters, and what a request needs beside them from its first step to its end."""
+    """Owns the model, the pool of keys and values, the adapters, and what a request needs beside them from its first step to its end.
 
-    def __init__(self, model: Decoder, config: EngineConfig, adapters: AdapterStore[LoraAdapter] | None = None, drafter: Drafter | None = None) -> None:
+    `recorder` makes the graphs of steps that only decode; on a CUDA device there is one without being given.
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        config: EngineConfig,
+        adapters: AdapterStore[LoraAdapter] | None = None,
+        drafter: Drafter | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         self.model = model
         self.adapters = adapters
-        self._cache = model.new_cache(num_blocks=config.num_kv_blocks, block_size=config.kv_block_size)
-        self._hidden_states = HiddenStatesReader()
+        # What drafts cost was measured without graphs, so a model that drafts goes without.
+        recorder = None if drafter is not None or not config.decode_graphs else recorder or _recorder_of(model.device)
+        self._cache = model.new_cache(num_blocks=config.num_kv_blocks + (recorder is not None), block_size=config.kv_block_size)
+        self._hidden_states = HiddenStatesReader(model if recorder is None else DecodeGraphs(model, config.num_kv_blocks, config.max_num_sequences, recorder))
         self._encoded: dict[str, Tensor] = {}
         self._batches = Batches(model.device, config.kv_block_size, self._encoded, adapters)
         self.exit_layer = None if drafter is None else drafter.exit_layer
@@ -94,6 +107,10 @@ class ModelRunner:
         if new:
             assert isinstance(self.model, EncoderDecoder), "check_fit let a source through"
             self._encoded.update(zip(new, self.model.encode(list(new.values())), strict=True))
+
+
+def _recorder_of(device: torch.device) -> Recorder | None:
+    return CudaRecorder(device) if device.type == "cuda" else None
 
 
 def _stretches(plan: Plan) -> list[Stretch]:
