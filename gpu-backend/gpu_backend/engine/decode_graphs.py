@@ -8,6 +8,7 @@ if its first replay gives what the pass without a graph gave. Whatever else a st
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 Replay = Callable[[], object]
 # Of the largest number in the output. A recorded pass may choose other kernels for the same sums, but not find other numbers.
 _TOLERANCE = 1e-2
+# PyTorch's own rule, for all threads of a process.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class CudaRecorder:
@@ -32,14 +35,16 @@ class CudaRecorder:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._pool: Any = None
+        self._stream: Any = None
 
     def __call__(self, work: Callable[[], Tensor]) -> tuple[Replay, Tensor]:
         """-> what does the work again, and where its result lies then."""
-        with torch.cuda.device(self._device):
+        with _ONE_AT_A_TIME, torch.cuda.device(self._device):
             self._pool = self._pool or torch.cuda.graph_pool_handle()
+            self._stream = self._stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
             graph = torch.cuda.CUDAGraph()
             # Threads of other models may be at work on the device meanwhile.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 output = work()
         return graph.replay, output
 
