@@ -157,7 +157,7 @@ def test_patterns_that_blow_up_elsewhere_are_simply_followed(client: httpx.Clien
         took, response = ms_of(client, content)
         times.append(took)
         assert response.status_code == 200 and response.json()["choices"][0]["finish_reason"] in ("stop", "length")
-    assert min(times[1:]) < 200, times
+    assert min(times[1:]) < 1000, times
 
 
 def test_a_format_that_proves_too_complex_in_mid_answer_names_its_parameter(client: httpx.Client) -> None:
