@@ -28,15 +28,7 @@ def main() -> int:
         secret = os.environ.get("ATTUNE_BACKEND_SECRET") or None
         adapters_dir = options.adapters_dir or options.models_dir / ".adapters"
         server = ServerConfig(host=options.host, port=options.port, secret=secret, drain_seconds=options.drain_seconds, adapters_dir=adapters_dir)
-        engine = EngineConfig(
-            max_num_sequences=options.max_num_sequences,
-            kv_cache_tokens=options.kv_cache_tokens,
-            dtype=options.dtype,
-            weight_dtype=options.weight_dtype,
-            device=options.device,
-            adapter_cache_bytes=options.adapter_cache_bytes,
-            max_step_seconds=options.max_step_seconds,
-        )
+        engine = _engine_config(options)
         specs = load_served_catalog(options.catalog)
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -56,6 +48,19 @@ def main() -> int:
     return 1 if app.state.server.status == "failed" else 0
 
 
+def _engine_config(options: argparse.Namespace) -> EngineConfig:
+    return EngineConfig(
+        max_num_sequences=options.max_num_sequences,
+        kv_cache_tokens=options.kv_cache_tokens,
+        dtype=options.dtype,
+        weight_dtype=options.weight_dtype,
+        device=options.device,
+        adapter_cache_bytes=options.adapter_cache_bytes,
+        max_step_seconds=options.max_step_seconds,
+        decode_graphs=options.decode_graphs,
+    )
+
+
 def _parse() -> argparse.Namespace:
     server, engine = ServerConfig(), EngineConfig()
     parser = argparse.ArgumentParser(prog="python -m gpu_backend", description="Attune's GPU backend. The shared secret is read from ATTUNE_BACKEND_SECRET.")
@@ -73,6 +78,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--adapters-dir", type=Path, help="where adapters are kept that this backend is sent; .adapters in the models' folder by default")
     parser.add_argument("--adapter-cache-bytes", type=int, default=engine.adapter_cache_bytes, help="memory for loaded adapters, of each model")
     parser.add_argument("--max-step-seconds", type=float, default=engine.max_step_seconds, help="a step that takes longer is taken to hang")
+    parser.add_argument(
+        "--decode-graphs", action=argparse.BooleanOptionalAction, default=engine.decode_graphs, help="record decoding steps as CUDA graphs; CUDA devices only"
+    )
     parser.add_argument("--drain-seconds", type=int, default=server.drain_seconds, help="how long SIGTERM waits for running answers")
     return parser.parse_args()
 

@@ -21,7 +21,7 @@ class ConfigError(ValueError):
 class EngineConfig:
     """Limits of one engine. Counts are tokens unless named otherwise; `adapter_cache_bytes` bounds the memory of loaded adapters, used or not.
 
-    A step that takes longer than `max_step_seconds` is taken to hang.
+    A step that takes longer than `max_step_seconds` is taken to hang. `decode_graphs` matters on CUDA devices only.
     """
 
     max_num_sequences: int = 48
@@ -36,6 +36,7 @@ class EngineConfig:
     weight_dtype: Literal["auto", "int8"] = "auto"
     device: str = "auto"
     reuses_prefixes: bool = True
+    decode_graphs: bool = True
     adapter_cache_bytes: int = 1024**3
 
     def __post_init__(self) -> None:

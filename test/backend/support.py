@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from gpu_backend.config import EngineConfig
 from gpu_backend.core import Conditioning, Delta, Event, Failed, Finished, GrammarError, HiddenStates, LabelScores, Request, SamplingParams
 from gpu_backend.decoding.sampling import SamplerState, sample
+from gpu_backend.engine.decode_graphs import Recorder
 from gpu_backend.engine.engine import Engine
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.engine.model_runner import ModelRunner
@@ -44,6 +45,7 @@ def tiny_model(
     seed: int = 0,
     *,
     dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
     native: NativeKernels | None = None,
     weight_dtype: WeightDtype = "auto",
     recorded: dict[str, torch.Tensor] | None = None,
@@ -78,7 +80,7 @@ def tiny_model(
             recorded[name] = tensor
         return tensor
 
-    return build(config, Weights(read_and_record), dtype=dtype, device=torch.device("cpu"), native=native, weight_dtype=weight_dtype)
+    return build(config, Weights(read_and_record), dtype=dtype, device=torch.device(device), native=native, weight_dtype=weight_dtype)
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,11 @@ TOOL_TEMPLATE = """\
 _PLAIN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 
 
-def tiny_engine(model: Decoder, *, end_token_ids: tuple[int, ...] = (), clock: Any = None, **limits: Any) -> Engine:
+def tiny_engine(model: Decoder, *, end_token_ids: tuple[int, ...] = (), clock: Any = None, recorder: Recorder | None = None, **limits: Any) -> Engine:
     """An engine with small limits; ids of the tiny model are bytes, so its text is what the byte tokenizer says."""
     config = EngineConfig(**{"max_num_sequences": 4, "max_tokens_per_step": 16, "kv_block_size": 4, "kv_cache_tokens": 256, **limits})
     extra = {} if clock is None else {"clock": clock}
-    return Engine("tiny", ModelRunner(model, config), byte_tokenizer(), config, end_token_ids, EngineMetrics(CollectorRegistry()), **extra)
+    return Engine("tiny", ModelRunner(model, config, recorder=recorder), byte_tokenizer(), config, end_token_ids, EngineMetrics(CollectorRegistry()), **extra)
 
 
 def request(

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gpu_backend.__main__ import _engine_config, _parse
 from gpu_backend.adapters.content import AdapterContent
 
 BACKEND = Path(__file__).resolve().parents[2] / "gpu-backend"
@@ -110,6 +111,12 @@ def test_unsafe_or_impossible_settings_are_refused(tmp_path: Path, arguments: li
     process = launch(tmp_path, *arguments, environment={**ENVIRONMENT, "ATTUNE_BACKEND_SECRET": secret})
     _, error = process.communicate(timeout=30)
     assert process.returncode == 2 and word in error and len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [([], True), (["--no-decode-graphs"], False)])
+def test_graphs_are_on_unless_switched_off(monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: bool) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu_backend", "--models-dir", ".", *arguments])
+    assert _engine_config(_parse()).decode_graphs is expected
 
 
 def test_missing_weights_end_the_process_with_a_reason(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,18 +19,25 @@ from numpy.typing import NDArray
 
 from gpu_backend.core import GrammarError
 from gpu_backend.decoding.grammar_trial import GrammarTrial, reason_of
+from gpu_backend.decoding.pattern_size import check_pattern
+from gpu_backend.decoding.schema_length import check_shortest
+from gpu_backend.decoding.schema_size import parts_of
 from gpu_backend.tokenizer import Tokenizer
 
 MAX_GRAMMAR_BYTES = 64 * 1024
 MAX_DEPTH = 64
 _MAX_COMPILED = 64
-# What was refused is remembered by its hash, so that it costs its second once.
+# Schemas that were counted; a request may bring 128 of them, in 64 KiB.
+_MAX_COUNTED = 256
+# What was refused is remembered by its hash, so that it costs its time once.
 _MAX_REFUSED = 1024
 _LIMITS: dict[str, Any] = {"max_grammar_size": 100_000, "max_lexer_states": 50_000, "initial_lexer_fuel": 500_000}
 # A compiled grammar takes up to 600 times the memory of its text.
 _MAX_COMPILED_BYTES = 256 * 1024
 # Compact JSON with the spaces people write: a small model that may put white space anywhere can go on doing so for ever.
 JSON_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+# The keyword under which the compiler would take options from the schema itself.
+COMPILER_OPTIONS = "x-guidance"
 
 # What each byte of a bit mask adds to its eight logits: nothing where the bit is set, -inf elsewhere. One look-up, instead of unpacking bits and filling.
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
@@ -37,13 +45,22 @@ _BIAS_OF_BYTE = np.where(_BITS == 1, np.float32(0), np.float32(-np.inf))
 
 
 def json_grammar(schema: dict[str, Any]) -> str:
-    """The grammar of JSON texts that fit `schema`. Raises GrammarError for a schema that is too large or too deep."""
-    text = text_of(schema)
+    """The grammar of JSON texts that fit `schema`. Raises GrammarError for a schema that is too large or too deep, or would become it."""
+    text = text_of({keyword: value for keyword, value in schema.items() if keyword != COMPILER_OPTIONS})
     if len(text) > MAX_GRAMMAR_BYTES:
         raise GrammarError(f"the schema is larger than {MAX_GRAMMAR_BYTES} bytes")
     if depth_of(schema) > MAX_DEPTH:
         raise GrammarError(f"the schema is nested deeper than {MAX_DEPTH} levels")
+    num_parts_of(text)
     return LLMatcher.grammar_from_json_schema(text, overrides=JSON_STYLE)
+
+
+@lru_cache(_MAX_COUNTED)
+def num_parts_of(text: str) -> int:
+    """What a schema grows to, given as JSON of bounded size and depth. Raises GrammarError, within milliseconds, that says what to shorten."""
+    schema = json.loads(text)
+    check_shortest(schema)
+    return parts_of(schema)
 
 
 def text_of(schema: dict[str, Any]) -> str:
@@ -58,6 +75,7 @@ def regex_grammar(pattern: str) -> str:
     """The grammar of texts that match the whole pattern."""
     if len(pattern) > MAX_GRAMMAR_BYTES:
         raise GrammarError(f"the pattern is longer than {MAX_GRAMMAR_BYTES} characters")
+    check_pattern(pattern)
     return LLMatcher.grammar_from_regex(pattern)
 
 
@@ -135,7 +153,7 @@ class GrammarCompiler:
         return None if matcher is None else CompiledGrammar(text, matcher)
 
     def compile(self, text: str) -> CompiledGrammar:
-        """May take a second. Raises GrammarError with the reason when the grammar does not compile, or this model can follow none."""
+        """May take half a second. Raises GrammarError with the reason when the grammar does not compile, or this model can follow none."""
         if self._tokenizer is None:
             raise GrammarError("this model has no end token, so it could never finish a text of a given form")
         found, digest = self.find(text), hashlib.blake2b(text.encode("utf-8", "surrogatepass")).digest()

@@ -26,7 +26,7 @@ _TOKEN = re.compile(r"<\[\d+\]>")
 class GrammarTrial:
     """One process, started when first needed and again after it had to end. May be used from any thread; grammars take turns."""
 
-    def __init__(self, compiler_limits: dict[str, Any], limit_s: float = 1.0) -> None:
+    def __init__(self, compiler_limits: dict[str, Any], limit_s: float = 0.5) -> None:
         self._compiler_limits = compiler_limits
         self._limit_s = limit_s
         self._lock = threading.Lock()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpu_backend.core import CallDelta
-from gpu_backend.decoding.grammar import JSON_STYLE
+from gpu_backend.decoding.grammar import COMPILER_OPTIONS, JSON_STYLE
 from gpu_backend.decoding.grammar_trial import TOOL_GRAMMAR
 
 TAGS = ("<tool_call>", "</tool_call>")
@@ -48,7 +48,7 @@ def tool_call_grammar(functions: Sequence[Function], tokens: tuple[int, int], *,
 
 
 def _arguments(index: int, function: Function) -> dict[str, Any]:
-    return {"name": f"a{index}", "json_schema": {**function.parameters, "x-guidance": {**JSON_STYLE, "lenient": not function.is_strict}}}
+    return {"name": f"a{index}", "json_schema": {**function.parameters, COMPILER_OPTIONS: {**JSON_STYLE, "lenient": not function.is_strict}}}
 
 
 class ToolCallParser:

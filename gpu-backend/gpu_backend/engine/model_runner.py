@@ -11,6 +11,7 @@ from gpu_backend.decoding.early_exit.drafter import Drafter
 from gpu_backend.engine.adapter_store import AdapterStore
 from gpu_backend.engine.admission import check_fit
 from gpu_backend.engine.batches import Batches
+from gpu_backend.engine.decode_graphs import CudaRecorder, DecodeGraphs, Recorder
 from gpu_backend.engine.draft_round import DraftRound
 from gpu_backend.engine.hidden_states import HiddenStatesReader
 from gpu_backend.engine.label_exits import exit_layers, read_gates, rows_that_stay
@@ -24,12 +25,26 @@ from gpu_backend.models.interface import Decoder, EncoderDecoder
 
 
 class ModelRunner:
-    """Owns the model, the pool of keys and values, the adapters, and what a request needs beside them from its first step to its end."""
+    """Owns the model, the pool of keys and values, the adapters, and what a request needs beside them from its first step to its end.
 
-    def __init__(self, model: Decoder, config: EngineConfig, adapters: AdapterStore[LoraAdapter] | None = None, drafter: Drafter | None = None) -> None:
+    `recorder` makes the graphs of steps that only decode; on a CUDA device there is one without being given.
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        config: EngineConfig,
+        adapters: AdapterStore[LoraAdapter] | None = None,
+        drafter: Drafter | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         self.model = model
         self.adapters = adapters
-        self._cache = model.new_cache(num_blocks=config.num_kv_blocks, block_size=config.kv_block_size)
+        # What drafts cost was measured without graphs, so a model that drafts goes without.
+        recorder = None if drafter is not None or not config.decode_graphs else recorder or _recorder_of(model.device)
+        self._cache = model.new_cache(num_blocks=config.num_kv_blocks + (recorder is not None), block_size=config.kv_block_size)
+        # Runs all layers of all rows where nobody asks for more: the model, or what stands for it.
+        self._whole_pass = model if recorder is None else DecodeGraphs(model, config.num_kv_blocks, config.max_num_sequences, recorder)
         self._hidden_states = HiddenStatesReader()
         self._encoded: dict[str, Tensor] = {}
         self._batches = Batches(model.device, config.kv_block_size, self._encoded, adapters)
@@ -72,8 +87,11 @@ class ModelRunner:
         """-> the residual stream (N, H) after the last layer, the stretches that its rows belong to, and what was read where sequences left early."""
         left: dict[Sequence, float] = {}
         batch, start = self._batch_of(stretches, decodes), 0
+        layers = exit_layers(stretches)
+        if not layers and not any(isinstance(stretch.sequence.request.task, HiddenStates) for stretch in stretches):
+            return self._whole_pass(batch, self._cache), stretches, left
         x_NH = self.model.embed(batch.token_ids_N)
-        for layer in exit_layers(stretches):
+        for layer in layers:
             x_NH, start = self._hidden_states.run_layers(self.model, x_NH, start, layer, self._cache, batch, stretches), layer
             found = read_gates(stretches, layer, x_NH)
             if found:
@@ -116,6 +134,10 @@ class ModelRunner:
         if new:
             assert isinstance(self.model, EncoderDecoder), "check_fit let a source through"
             self._encoded.update(zip(new, self.model.encode(list(new.values())), strict=True))
+
+
+def _recorder_of(device: torch.device) -> Recorder | None:
+    return CudaRecorder(device) if device.type == "cuda" else None
 
 
 def _stretches(plan: Plan) -> list[Stretch]:

@@ -109,9 +109,10 @@ def _check_names(body: ChatRequest) -> None:
 
 def _check_schemas(body: ChatRequest) -> None:
     """Bounds on all schemas together, and on the depth of each, before anything recurses into them."""
-    from gpu_backend.decoding.grammar import MAX_DEPTH, MAX_GRAMMAR_BYTES, depth_of, text_of
+    from gpu_backend.decoding.grammar import MAX_DEPTH, MAX_GRAMMAR_BYTES, depth_of, num_parts_of, text_of
+    from gpu_backend.decoding.schema_size import check_total
 
-    num_bytes = 0
+    num_bytes = num_parts = 0
     for index, tool in enumerate(body.tools):
         param = f"tools[{index}].function.parameters"
         schema = tool.function.parameters or {}
@@ -120,11 +121,18 @@ def _check_schemas(body: ChatRequest) -> None:
         if depth_of(schema) > MAX_DEPTH:
             raise BackendError("invalid_value", f"{param} is nested deeper than {MAX_DEPTH} levels.", param=param)
         try:
-            num_bytes += len(text_of(schema))
+            text = text_of(schema)
+            num_bytes += len(text)
+            if num_bytes <= MAX_GRAMMAR_BYTES:
+                num_parts += num_parts_of(text)
         except GrammarError as error:
             raise BackendError("invalid_value", f"{param} cannot be used: {error}.", param=param) from error
         if num_bytes > MAX_GRAMMAR_BYTES:
             raise BackendError("invalid_value", f"{param}: the schemas are larger than {MAX_GRAMMAR_BYTES} bytes together.", param="tools")
+    try:
+        check_total(num_parts)
+    except GrammarError as error:
+        raise BackendError("invalid_value", f"tools cannot be used together: {error}.", param="tools") from error
 
 
 def _tool_message(messages: list[Message]) -> str | None:

@@ -14,6 +14,7 @@ from gpu_backend.kernels.build import is_supported
 from gpu_backend.kernels.native import load_native
 from gpu_backend.layers.conditioning import KVPrefix
 from gpu_backend.models.causal_lm.model import CausalLM
+from graph_support import Again
 from support import request, run_dry, tiny_engine, tiny_model
 
 pytestmark = pytest.mark.skipif(not is_supported(), reason="this processor lacks the instructions that the C operators are written for")
@@ -56,6 +57,12 @@ def test_alone_in_company_cut_cached_and_preempted_are_bit_for_bit_the_same(mode
         ask(crowd, str(index), [index + 1] * (7 + 11 * index), seed=index)
     ask(crowd, "r")
     assert answer(crowd, "r") == expected, "company changed the answer"
+
+    graphs = tiny_engine(model, max_tokens_per_step=16, recorder=(recorder := Again()))
+    for index in range(2):
+        ask(graphs, str(index), [index + 1] * (7 + 11 * index), seed=index)
+    ask(graphs, "r")
+    assert answer(graphs, "r") == expected and recorder.num_replayed > 10, "rows and columns that fill a graph up changed the answer"
 
     tight = tiny_engine(model, kv_cache_tokens=64, reuses_prefixes=False)
     ask(tight, "old", [3] * 20, max_tokens=40)

@@ -85,7 +85,7 @@ def serving(app: FastAPI, *, wait_ready: bool = True) -> Iterator[httpx.Client]:
         assert not thread.is_alive()
 
 
-def _until(condition: Callable[[], bool], seconds: float = 15) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"

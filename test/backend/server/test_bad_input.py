@@ -14,6 +14,8 @@ import httpx
 import pytest
 
 from gpu_backend.server.body_limit import MAX_BODY_BYTES
+from gpu_backend.server.grammar_queue import GrammarQueue
+from schema_bombs import PATTERN_BOMBS, SCHEMA_BOMBS
 
 from .test_chat import BODY
 
@@ -118,13 +120,23 @@ def test_a_bad_format_is_refused_at_once(client: httpx.Client, changes: dict[str
     refused(client, raw("", **changes), "invalid_value", param)
 
 
-@pytest.mark.parametrize("count", [20, 40])
-def test_a_schema_that_would_compile_for_ever_is_given_up(client: httpx.Client, count: int) -> None:
-    """The meeting of so many patterns doubles the work with each; the compiler itself has no bound for it. 20 of them would take minutes."""
-    bomb = schema({"allOf": [{"type": "string", "pattern": f".*{i}.{{{i + 20}}}"} for i in range(count)]})
-    refused(client, raw("", **bomb), "invalid_value", SCHEMA_PARAM, limit_ms=3000, tries=1)
-    answer = client.post("/internal/chat", content=raw("", **regex("[0-9]{3}")), headers=JSON).json()
-    assert answer["choices"][0]["message"]["content"].isdigit()
+BOMBS = [pytest.param(schema(value), SCHEMA_PARAM, word, id=name) for name, value, word in SCHEMA_BOMBS]
+BOMBS += [pytest.param(regex(pattern), "response_format", word, id=name) for name, pattern, word in PATTERN_BOMBS]
+
+
+@pytest.mark.parametrize(("changes", "param", "word"), BOMBS)
+def test_a_bomb_is_refused_before_it_is_compiled(client: httpx.Client, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], param: str, word: str) -> None:
+    """By the time of this process, server included, best of three. It neither waits for other schemas nor reaches the process that tries them."""
+    monkeypatch.setattr(GrammarQueue, "run", None)
+    content, times = raw("", **changes), []
+    for _ in range(3):
+        began = time.process_time()
+        response = client.post("/internal/chat", content=content, headers=JSON)
+        times.append(time.process_time() - began)
+        error = response.json()["error"]
+        assert (response.status_code, error["code"], error["param"]) == (400, "invalid_value", param)
+        assert error["message"].startswith(f"{param} cannot be used: ") and word in error["message"]
+    assert min(times) < 0.05, times
 
 
 @pytest.mark.parametrize(
@@ -133,8 +145,8 @@ def test_a_schema_that_would_compile_for_ever_is_given_up(client: httpx.Client, 
         regex("(a|b)*a(a|b){30}"),
         regex("((((x{1,50}){1,50}){1,50}){1,50}){1,50}"),
         schema({"type": "string", "pattern": "(a+)+$"}),
-        schema({"type": "array", "minItems": 1_000_000}),
-        schema({"type": "string", "minLength": 1_000_000}),
+        schema({"type": "array", "minItems": 60_000, "maxItems": 1_000_000_000}),
+        schema({"type": "string", "minLength": 60_000, "maxLength": 4_294_967_295}),
     ],
 )
 def test_patterns_that_blow_up_elsewhere_are_simply_followed(client: httpx.Client, changes: dict[str, Any]) -> None:
@@ -145,11 +157,13 @@ def test_patterns_that_blow_up_elsewhere_are_simply_followed(client: httpx.Clien
         took, response = ms_of(client, content)
         times.append(took)
         assert response.status_code == 200 and response.json()["choices"][0]["finish_reason"] in ("stop", "length")
-    assert min(times[1:]) < 200, times
+    assert min(times[1:]) < 1000, times
 
 
 def test_a_format_that_proves_too_complex_in_mid_answer_names_its_parameter(client: httpx.Client) -> None:
-    content = raw("", **schema({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}), max_tokens=60)
+    # A ring of objects that need each other, longer than anybody looks ahead.
+    ring = {f"d{i}": {"type": "object", "properties": {"a": {"$ref": f"#/$defs/d{(i + 1) % 150}"}}, "required": ["a"]} for i in range(150)}
+    content = raw("", **schema({"$defs": ring, "$ref": "#/$defs/d0"}), max_tokens=60)
     _, response = ms_of(client, content)
     assert (response.status_code, response.json()["error"]["param"]) == (400, "response_format")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from gpu_backend.chat_template import ChatTemplate
 from gpu_backend.config import ConfigError, EngineConfig, ModelSpec, ServerConfig, load_catalog
 from gpu_backend.engine.metrics import EngineMetrics
 from gpu_backend.server.app import create_app
+from gpu_backend.server.grammar_queue import GrammarQueue
 from gpu_backend.server.served_model import ServedModel, find_tool_call_tokens, load_served_model
+from schema_bombs import doubling, needs, pair
 from support import TOOL_CONTROL, TOOL_TEMPLATE, byte_tokenizer, byte_tokenizer_json
 
 from .conftest import SECRET, serving, tiny_served_model, tiny_tool_model
@@ -245,6 +248,35 @@ def test_what_cannot_be_is_a_400_that_names_it(client: httpx.Client, changes: di
     assert response.status_code == 400, response.text
     error = response.json()["error"]
     assert (error["code"], error["param"]) == ("invalid_value", param)
+
+
+OPEN_BOMB = doubling(20, lambda _, r: pair({**r, **needs("x")}, {**r, **needs("y")}))
+
+
+@pytest.mark.parametrize(
+    ("schemas", "param", "word"),
+    [
+        (
+            [{"type": "object", "$defs": OPEN_BOMB["$defs"], "properties": {"a": {"$ref": "#/$defs/d0"}}}],
+            "tools[0].function.parameters",
+            "more than 3000 parts",
+        ),
+        ([{"type": "object"}, {"type": "object", "properties": {"a": {"pattern": "a{9999}"}}}], "tools[1].function.parameters", "pattern matches nothing"),
+        ([{"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}], "tools[0].function.parameters", "no text fits"),
+        ([{"type": "object", "properties": {"a": {"anyOf": [{"const": i} for i in range(900)]}}}] * 4, "tools", "more than 3000 parts"),
+    ],
+)
+def test_a_bomb_is_refused_before_it_is_compiled(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, schemas: list[dict[str, Any]], param: str, word: str
+) -> None:
+    monkeypatch.setattr(GrammarQueue, "run", None)
+    tools = [{"type": "function", "function": {"name": f"f{index}", "parameters": schema}} for index, schema in enumerate(schemas)]
+    began = time.process_time()
+    response = chat(client, tools=tools)
+    assert time.process_time() - began < 0.05
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (400, "invalid_value", param)
+    assert word in error["message"]
 
 
 def test_a_tool_message_needs_the_id_of_a_call(client: httpx.Client) -> None:
