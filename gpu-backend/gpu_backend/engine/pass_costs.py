@@ -9,8 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from gpu_backend.decoding.early_exit.draft_length import PassCost, RoundCosts
-from gpu_backend.decoding.early_exit.drafter import Drafter
+from gpu_backend.decoding.early_exit.draft_length import DraftRule, PassCost, RoundCosts
+from gpu_backend.decoding.early_exit.drafter import DraftAlone, Drafter
 from gpu_backend.layers.batch import ForwardBatch
 from gpu_backend.layers.kv_cache import PagedKVCache
 from gpu_backend.models.causal_lm.model import CausalLM
@@ -19,6 +19,7 @@ _ROWS = (1, 2, 4, 8, 16)
 _MOST_SECONDS = 0.6
 ResultT = TypeVar("ResultT")
 _CONTEXT_BLOCKS, _BLOCK_SIZE = 8, 16
+_ALONE = 2
 
 
 @torch.inference_mode()
@@ -32,8 +33,22 @@ def measure_round_costs(model: CausalLM, drafter: Drafter, num_rounds: int = 12)
     while len(rounds) < min(2, num_rounds) or (len(rounds) < num_rounds and time.perf_counter() - started < _MOST_SECONDS):
         rounds.append([_times(model, drafter, cache, batch) for batch in batches])
     parts = torch.tensor(rounds, dtype=torch.float64).amin(dim=0).cummax(dim=0).values
+    if drafter.draft_alone is not None:
+        parts[0, :2] = _times_alone(drafter.draft_alone, model, cache, num_rounds)
     lower, draft, upper = (PassCost(tuple(zip(_ROWS, part, strict=True))) for part in parts.T.tolist())
     return RoundCosts(lower=lower, draft=draft, upper=upper)
+
+
+def _times_alone(draft_alone: DraftAlone, model: CausalLM, cache: PagedKVCache, num_rounds: int) -> Tensor:
+    """Of the lower layers and of the guess, where a sequence makes its drafts in one call: the best of calls without a draft, and what two drafts add to it."""
+    rows, deep_H = _decoding_batch(1, model.device, _ALONE + 1), torch.zeros(model.config.hidden_size, device=model.device)
+
+    def times_of(num_drafts: int) -> float:
+        rule = DraftRule(num_drafts, least_kept=0.0, least_to_go_on=0.0)
+        return min(_timed(lambda x_H: draft_alone(0, x_H, rule, cache, rows.first(num_drafts + 1)), deep_H)[1] for _ in range(num_rounds))
+
+    lower, whole = times_of(0), times_of(_ALONE)
+    return torch.tensor([lower, max(0.0, (whole - lower) / _ALONE - lower)], dtype=torch.float64)
 
 
 def _times(model: CausalLM, drafter: Drafter, cache: PagedKVCache, batch: ForwardBatch) -> tuple[float, float, float]:
@@ -50,16 +65,17 @@ def _times(model: CausalLM, drafter: Drafter, cache: PagedKVCache, batch: Forwar
     return lower, guess, _timed(run_upper, x_NH)[1]
 
 
-def _decoding_batch(num_rows: int, device: torch.device) -> ForwardBatch:
-    """A token each of so many sequences, halfway through their blocks."""
-    blocks_BM = torch.arange(num_rows * _CONTEXT_BLOCKS, device=device).view(num_rows, _CONTEXT_BLOCKS)
-    position = _CONTEXT_BLOCKS * _BLOCK_SIZE // 2
-    positions_N = torch.full((num_rows,), position, device=device)
+def _decoding_batch(num_sequences: int, device: torch.device, num_tokens: int = 1) -> ForwardBatch:
+    """So many tokens each of so many sequences, halfway through their blocks."""
+    blocks_BM = torch.arange(num_sequences * _CONTEXT_BLOCKS, device=device).view(num_sequences, _CONTEXT_BLOCKS).repeat_interleave(num_tokens, dim=0)
+    middle = _CONTEXT_BLOCKS // 2
+    offsets_N = torch.arange(num_tokens, device=device).repeat(num_sequences)
+    positions_N = middle * _BLOCK_SIZE + offsets_N
     return ForwardBatch(
-        token_ids_N=torch.zeros(num_rows, dtype=torch.long, device=device),
+        token_ids_N=torch.zeros_like(positions_N),
         positions_N=positions_N,
-        slots_N=blocks_BM[:, position // _BLOCK_SIZE] * _BLOCK_SIZE + position % _BLOCK_SIZE,
-        num_decodes=num_rows,
+        slots_N=blocks_BM[:, middle] * _BLOCK_SIZE + offsets_N,
+        num_decodes=len(positions_N),
         decode_blocks_BM=blocks_BM,
         decode_lengths_B=positions_N + 1,
         spans=(),
