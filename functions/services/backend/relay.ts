@@ -1,8 +1,9 @@
 // The way back of a request: passes a backend's event stream on, byte for byte, and never lets it end in silence.
 import { ApiError } from '../../errors';
 import { ChatCompletionChunkSchema, type ChatCompletionChunk } from '../../schemas/chat-completion';
+import { isPlainChunk } from '../../schemas/plain-chunk';
 import { DONE, encodeEvent, EventSplitter, KEEP_ALIVE, PROBE } from '../../lib/sse';
-import { TIMED_OUT, within } from '../../lib/time';
+import { within } from '../../lib/time';
 import {
   deadlinePassed,
   invalidResponse,
@@ -43,28 +44,32 @@ export async function relayEvents(options: RelayOptions): Promise<ReadableStream
   const relay = new Relay(options);
   await relay.waitForAnswer();
   return new ReadableStream<Uint8Array>(
-    { pull: (controller) => relay.pull(controller), cancel: () => options.abort() },
+    { pull: (controller) => relay.pull(controller), cancel: () => relay.cancel() },
     // Nothing is read ahead: a slow caller slows the backend down instead of filling memory here.
     { highWaterMark: 0 },
   );
 }
 
+/** What a read gave. */
+type Arrival = { result: ReadableStreamReadResult<Uint8Array> } | { error: unknown };
+
 class Relay {
   readonly #options: RelayOptions;
   readonly #splitter = new EventSplitter();
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
-  #next: Promise<ReadableStreamReadResult<Uint8Array>>;
+  #isReading = false;
+  #arrival: Arrival | undefined;
+  /** Ends the wait of a pull. */
+  #wake: () => void = () => {};
   #keepAliveAtMs: number;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerAtMs = Infinity;
 
   constructor(options: RelayOptions) {
     this.#options = options;
     this.#keepAliveAtMs = options.acceptedAtMs + options.keepAliveMs;
-    this.#next = options.opening.then((stream) => {
-      this.#reader = stream.getReader();
-      return read(this.#reader);
-    });
-    // Awaited at the next pull, or never when the caller has left: it is not an unhandled rejection.
-    this.#next.catch(() => {});
+    // Read at the first pull, or never when the caller has left: it is not an unhandled rejection.
+    options.opening.catch(() => {});
   }
 
   /** The backend's own status, if it comes within one keep-alive interval. */
@@ -74,20 +79,14 @@ class Relay {
 
   /** Gives the caller whole events or a keep-alive comment; always something, or nothing asks again. */
   async pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+    const probeAtMs = Date.now() + this.#options.probeMs;
     try {
-      let given = false;
-      while (!given) {
-        const untilKeepAliveMs = this.#keepAliveAtMs - Date.now();
-        const isKeepAliveNext = untilKeepAliveMs <= this.#options.probeMs;
-        const waitMs = isKeepAliveNext ? untilKeepAliveMs : this.#options.probeMs;
-        const result = await within(this.#next, waitMs);
-        if (result === TIMED_OUT) {
-          controller.enqueue(isKeepAliveNext ? KEEP_ALIVE : PROBE);
-          if (isKeepAliveNext) this.#keepAliveAtMs += this.#options.keepAliveMs;
+      for (let given = false; !given;) {
+        const arrival = await this.#arrivalBefore(Math.min(probeAtMs, this.#keepAliveAtMs));
+        if (arrival === undefined) {
+          controller.enqueue(this.#keepAliveAtMs <= Date.now() ? KEEP_ALIVE : PROBE);
           given = true;
-        } else {
-          given = await this.#pass(result, controller);
-        }
+        } else given = await this.#pass(arrival, controller);
         // What became due while data flowed is not made up for.
         while (this.#keepAliveAtMs <= Date.now()) this.#keepAliveAtMs += this.#options.keepAliveMs;
       }
@@ -98,13 +97,53 @@ class Relay {
     }
   }
 
+  /** The caller has left. */
+  cancel(): void {
+    clearTimeout(this.#timer);
+    this.#options.abort();
+  }
+
+  /** What the next read gives, or undefined when the moment comes first; the read goes on then. */
+  async #arrivalBefore(untilMs: number): Promise<Arrival | undefined> {
+    if (this.#arrival === undefined && !this.#isReading) void this.#read();
+    while (this.#arrival === undefined && Date.now() < untilMs) {
+      this.#setTimer(untilMs);
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+    const arrival = this.#arrival;
+    this.#arrival = undefined;
+    return arrival;
+  }
+
+  /** Never rejects. Who waits is woken instead of waiting for this promise: each wait would leave something with it. */
+  async #read(): Promise<void> {
+    this.#isReading = true;
+    try {
+      this.#reader ??= (await this.#options.opening).getReader();
+      this.#arrival = { result: await this.#reader.read() };
+    } catch (error) {
+      this.#arrival = { error: this.#reader === undefined ? error : describeFault(error) };
+    }
+    this.#isReading = false;
+    this.#wake();
+  }
+
+  /** One that rings too early stays: while data flows, none is set for each event. */
+  #setTimer(atMs: number): void {
+    if (this.#timerAtMs <= atMs) return;
+    clearTimeout(this.#timer);
+    this.#timerAtMs = atMs;
+    this.#timer = setTimeout(() => {
+      this.#timerAtMs = Infinity;
+      this.#wake();
+    }, atMs - Date.now());
+  }
+
   /** Passes on what one read gave; true when something went out. */
-  async #pass(
-    result: ReadableStreamReadResult<Uint8Array>,
-    controller: ReadableStreamDefaultController<Uint8Array>,
-  ): Promise<boolean> {
-    if (result.done || this.#reader === undefined) throw streamInterrupted(undefined);
-    const events = this.#splitter.push(result.value);
+  async #pass(arrival: Arrival, controller: ReadableStreamDefaultController<Uint8Array>): Promise<boolean> {
+    if ('error' in arrival) throw arrival.error;
+    if (arrival.result.done) throw streamInterrupted(undefined);
+    const events = this.#splitter.push(arrival.result.value);
     if (this.#splitter.heldBytes > MAX_EVENT_BYTES) throw invalidResponse('an endless event');
     let given = false;
     for (const event of events) {
@@ -117,8 +156,6 @@ class Relay {
         return true;
       }
     }
-    this.#next = read(this.#reader);
-    this.#next.catch(() => {});
     return given;
   }
 
@@ -128,25 +165,26 @@ class Relay {
     if (typeof value === 'object' && value !== null && 'error' in value) {
       throw readEnvelope(value) ?? invalidResponse(data.slice(0, 500));
     }
-    const chunk = ChatCompletionChunkSchema.safeParse(value);
-    if (!chunk.success) throw invalidResponse(chunk.error);
-    return this.#options.onChunk?.(chunk.data) ?? true;
+    return this.#options.onChunk?.(readChunk(value)) ?? true;
   }
 
   #close(controller: ReadableStreamDefaultController<Uint8Array>): void {
+    clearTimeout(this.#timer);
     controller.close();
     this.#options.abort();
   }
 }
 
-async function read(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-): Promise<ReadableStreamReadResult<Uint8Array>> {
-  try {
-    return await reader.read();
-  } catch (error) {
-    // A driver that reads the stream itself has said already what is wrong.
-    if (error instanceof ApiError) throw error;
-    throw isTimeout(error) ? deadlinePassed(error) : streamInterrupted(error);
-  }
+function readChunk(value: unknown): ChatCompletionChunk {
+  if (isPlainChunk(value)) return value;
+  const chunk = ChatCompletionChunkSchema.safeParse(value);
+  if (!chunk.success) throw invalidResponse(chunk.error);
+  return chunk.data;
+}
+
+/** What a read that failed means. */
+function describeFault(error: unknown): unknown {
+  // A driver that reads the stream itself has said already what is wrong.
+  if (error instanceof ApiError) return error;
+  return isTimeout(error) ? deadlinePassed(error) : streamInterrupted(error);
 }
