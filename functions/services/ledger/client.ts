@@ -21,6 +21,9 @@ const NOTHING = { tokens: 0, micros: 0 };
 /** How often, and how many times, a request whose lease has ended looks whether the ledger knows of it. */
 const LOOK_MS = 20;
 const MAX_LOOKS = 500;
+/** The same of a request that finds no room in a lease while another request asks for the next: later it asks for itself. */
+const COMING_LOOK_MS = 10;
+const MAX_COMING_LOOKS = 10;
 /** Requests that end so close together are settled in one call. */
 const GATHER_MS = 10;
 
@@ -40,7 +43,7 @@ export class DurableObjectLedger implements LedgerService {
     const project = projectOf(holder);
     // What the keys of a project spend together only its own object knows.
     if (project === null && background !== undefined) {
-      const state = this.#leases.take(holder, claim, Date.now());
+      const state = await this.#passBy(holder, claim);
       if (state !== null) return { refusal: null, state };
       const asking = this.#ask(holder, claim, background);
       // A caller who leaves meanwhile must not take the lease along.
@@ -97,6 +100,18 @@ export class DurableObjectLedger implements LedgerService {
     await this.#projects.getByName(projectId).erase();
   }
 
+  /** Null for a request that must ask. Of those that come together one asks for all: the others wait for its lease. */
+  async #passBy(holder: Holder, claim: Claim): Promise<LimitState | null> {
+    const { id } = holder;
+    for (let looks = 0; ; looks++) {
+      const state = this.#leases.take(holder, claim, Date.now());
+      if (state !== null || looks === MAX_COMING_LOOKS) return state;
+      if (!this.#leases.isComing(id, Date.now())) return null;
+      if (looks === 0) this.#leases.wait(id);
+      await sleep(COMING_LOOK_MS);
+    }
+  }
+
   /** Reserves with the key's object, and may get a lease with it. */
   async #ask(holder: Holder, claim: Claim, background: Background): Promise<Answer> {
     const { id, limits } = holder;
@@ -110,7 +125,7 @@ export class DurableObjectLedger implements LedgerService {
       background(this.#giveBackInTime(id, lease));
       return { refusal, state: this.#leases.begin(lease, claim, nowMs) };
     } finally {
-      if (wish !== null) this.#leases.open(id, lease);
+      if (wish !== null) this.#leases.open(id, lease, Date.now());
     }
   }
 

@@ -13,22 +13,22 @@ describe('the memory', () => {
   it('lasts for half a second from before the read, and not past a clock that went back', () => {
     const memory = new ShortMemory<string>();
     memory.remember('a', 'row', NOW);
-    expect(memory.recall('a', NOW)).toBe('row');
-    expect(memory.recall('a', NOW + 299)).toBe('row');
+    expect(memory.known('a', NOW)).toBe('row');
+    expect(memory.known('a', NOW + 299)).toBe('row');
     // One is to read anew.
-    expect(memory.recall('a', NOW + 300)).toBeUndefined();
-    expect(memory.recall('a', NOW + 499)).toBe('row');
-    expect(memory.recall('b', NOW)).toBeUndefined();
-    expect(memory.recall('a', NOW + 500)).toBeUndefined();
+    expect(memory.known('a', NOW + 300)).toBeUndefined();
+    expect(memory.known('a', NOW + 499)).toBe('row');
+    expect(memory.known('b', NOW)).toBeUndefined();
+    expect(memory.known('a', NOW + 500)).toBeUndefined();
     memory.remember('a', 'row', NOW);
-    expect(memory.recall('a', NOW - 1)).toBeUndefined();
+    expect(memory.known('a', NOW - 1)).toBeUndefined();
   });
 
   it('is bounded', () => {
     const memory = new ShortMemory<number>();
     for (let i = 0; i < 1001; i++) memory.remember(String(i), i, NOW);
-    expect(memory.recall('999', NOW)).toBeUndefined();
-    expect(memory.recall('1000', NOW)).toBe(1000);
+    expect(memory.known('999', NOW)).toBeUndefined();
+    expect(memory.known('1000', NOW)).toBe(1000);
   });
 });
 
