@@ -2,7 +2,7 @@
 import { ApiError } from '../../errors';
 import { ChatCompletionChunkSchema, type ChatCompletionChunk } from '../../schemas/chat-completion';
 import { isPlainChunk } from '../../schemas/plain-chunk';
-import { DONE, encodeEvent, EventSplitter, KEEP_ALIVE, PROBE } from '../../lib/sse';
+import { DONE, encodeEvent, EventSplitter, KEEP_ALIVE, PROBE, type StreamEvent } from '../../lib/sse';
 import { within } from '../../lib/time';
 import {
   deadlinePassed,
@@ -35,6 +35,8 @@ export interface RelayOptions {
   onComplete?: () => Promise<void>;
 }
 
+type Controller = ReadableStreamDefaultController<Uint8Array>;
+
 /**
  * The stream for the caller. Resolves when the backend has accepted the request, or after one
  * keep-alive interval without a word from it: from then on failures are events, because the status
@@ -50,17 +52,14 @@ export async function relayEvents(options: RelayOptions): Promise<ReadableStream
   );
 }
 
-/** What a read gave. */
-type Arrival = { result: ReadableStreamReadResult<Uint8Array> } | { error: unknown };
-
 class Relay {
   readonly #options: RelayOptions;
   readonly #splitter = new EventSplitter();
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   #isReading = false;
-  #arrival: Arrival | undefined;
-  /** Ends the wait of a pull. */
-  #wake: () => void = () => {};
+  /** The caller has asked for something and got nothing yet. */
+  #isAwaited = false;
+  #probeAtMs = Infinity;
   #keepAliveAtMs: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAtMs = Infinity;
@@ -68,7 +67,7 @@ class Relay {
   constructor(options: RelayOptions) {
     this.#options = options;
     this.#keepAliveAtMs = options.acceptedAtMs + options.keepAliveMs;
-    // Read at the first pull, or never when the caller has left: it is not an unhandled rejection.
+    // Awaited at the first pull, or never when the caller has left: it is not an unhandled rejection.
     options.opening.catch(() => {});
   }
 
@@ -77,86 +76,80 @@ class Relay {
     await within(this.#options.opening, this.#keepAliveAtMs - Date.now());
   }
 
-  /** Gives the caller whole events or a keep-alive comment; always something, or nothing asks again. */
-  async pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
-    const probeAtMs = Date.now() + this.#options.probeMs;
-    try {
-      for (let given = false; !given;) {
-        const arrival = await this.#arrivalBefore(Math.min(probeAtMs, this.#keepAliveAtMs));
-        if (arrival === undefined) {
-          controller.enqueue(this.#keepAliveAtMs <= Date.now() ? KEEP_ALIVE : PROBE);
-          given = true;
-        } else given = await this.#pass(arrival, controller);
-        // What became due while data flowed is not made up for.
-        while (this.#keepAliveAtMs <= Date.now()) this.#keepAliveAtMs += this.#options.keepAliveMs;
-      }
-    } catch (error) {
-      if (this.#options.signal.aborted) return;
-      controller.enqueue(encodeEvent(this.#options.describeError(error)));
-      this.#close(controller);
-    }
+  /** Reads until there is something for the caller; a comment may go out before, and the read goes on then. */
+  pull(controller: Controller): void {
+    this.#isAwaited = true;
+    this.#probeAtMs = Date.now() + this.#options.probeMs;
+    this.#setTimer(controller);
+    if (!this.#isReading) void this.#read(controller);
   }
 
   /** The caller has left. */
   cancel(): void {
+    this.#isAwaited = false;
     clearTimeout(this.#timer);
     this.#options.abort();
   }
 
-  /** What the next read gives, or undefined when the moment comes first; the read goes on then. */
-  async #arrivalBefore(untilMs: number): Promise<Arrival | undefined> {
-    if (this.#arrival === undefined && !this.#isReading) void this.#read();
-    while (this.#arrival === undefined && Date.now() < untilMs) {
-      this.#setTimer(untilMs);
-      await new Promise<void>((resolve) => (this.#wake = resolve));
-    }
-    const arrival = this.#arrival;
-    this.#arrival = undefined;
-    return arrival;
-  }
-
-  /** Never rejects. Who waits is woken instead of waiting for this promise: each wait would leave something with it. */
-  async #read(): Promise<void> {
+  async #read(controller: Controller): Promise<void> {
     this.#isReading = true;
     try {
       this.#reader ??= (await this.#options.opening).getReader();
-      this.#arrival = { result: await this.#reader.read() };
+      for (let isGiven = false; !isGiven;) {
+        let result: ReadableStreamReadResult<Uint8Array>;
+        try {
+          result = await this.#reader.read();
+        } catch (error) {
+          throw describeFault(error);
+        }
+        if (result.done) throw streamInterrupted(undefined);
+        for (const event of this.#split(result.value)) {
+          if (event.data === DONE) {
+            await this.#options.onComplete?.();
+            this.#end(controller, event.bytes);
+            return;
+          }
+          if (event.data !== undefined && !this.#inspect(event.data)) continue;
+          controller.enqueue(event.bytes);
+          isGiven = true;
+        }
+      }
+      this.#isAwaited = false;
+      // What became due while data flowed is not made up for.
+      while (this.#keepAliveAtMs <= Date.now()) this.#keepAliveAtMs += this.#options.keepAliveMs;
+      this.#isReading = false;
     } catch (error) {
-      this.#arrival = { error: this.#reader === undefined ? error : describeFault(error) };
+      if (!this.#options.signal.aborted) {
+        this.#end(controller, encodeEvent(this.#options.describeError(error)));
+      }
     }
-    this.#isReading = false;
-    this.#wake();
   }
 
-  /** One that rings too early stays: while data flows, none is set for each event. */
-  #setTimer(atMs: number): void {
+  /** A timer that rings too early is left alone: while data flows, none is set for each event. */
+  #setTimer(controller: Controller): void {
+    const atMs = Math.min(this.#probeAtMs, this.#keepAliveAtMs);
     if (this.#timerAtMs <= atMs) return;
     clearTimeout(this.#timer);
     this.#timerAtMs = atMs;
     this.#timer = setTimeout(() => {
       this.#timerAtMs = Infinity;
-      this.#wake();
+      if (this.#isAwaited) this.#breakSilence(controller);
     }, atMs - Date.now());
   }
 
-  /** Passes on what one read gave; true when something went out. */
-  async #pass(arrival: Arrival, controller: ReadableStreamDefaultController<Uint8Array>): Promise<boolean> {
-    if ('error' in arrival) throw arrival.error;
-    if (arrival.result.done) throw streamInterrupted(undefined);
-    const events = this.#splitter.push(arrival.result.value);
+  #breakSilence(controller: Controller): void {
+    const nowMs = Date.now();
+    const isKeepAlive = this.#keepAliveAtMs <= nowMs;
+    if (!isKeepAlive && nowMs < this.#probeAtMs) return this.#setTimer(controller);
+    if (isKeepAlive) this.#keepAliveAtMs += this.#options.keepAliveMs;
+    this.#isAwaited = false;
+    return controller.enqueue(isKeepAlive ? KEEP_ALIVE : PROBE);
+  }
+
+  #split(bytes: Uint8Array): StreamEvent[] {
+    const events = this.#splitter.push(bytes);
     if (this.#splitter.heldBytes > MAX_EVENT_BYTES) throw invalidResponse('an endless event');
-    let given = false;
-    for (const event of events) {
-      if (event.data === DONE) await this.#options.onComplete?.();
-      else if (event.data !== undefined && !this.#inspect(event.data)) continue;
-      controller.enqueue(event.bytes);
-      given = true;
-      if (event.data === DONE) {
-        this.#close(controller);
-        return true;
-      }
-    }
-    return given;
+    return events;
   }
 
   /** False when the event is not for the caller; throws on an error, stated by the backend or found here. */
@@ -168,8 +161,10 @@ class Relay {
     return this.#options.onChunk?.(readChunk(value)) ?? true;
   }
 
-  #close(controller: ReadableStreamDefaultController<Uint8Array>): void {
+  #end(controller: Controller, lastEvent: Uint8Array): void {
+    this.#isAwaited = false;
     clearTimeout(this.#timer);
+    controller.enqueue(lastEvent);
     controller.close();
     this.#options.abort();
   }
