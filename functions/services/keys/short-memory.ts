@@ -10,7 +10,7 @@ const MARGIN_MS = 20;
 const MAX_ENTRIES = 1000;
 /** How often, and how many times, a request looks whether another one has read what it needs; a promise of that one it must not wait for. */
 const LOOK_MS = 10;
-const MAX_LOOKS = 20;
+const MAX_LOOKS = 50;
 
 export class ShortMemory<T> {
   readonly #entries = new Map<string, { value: T; readAtMs: number; isDue: boolean }>();

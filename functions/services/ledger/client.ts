@@ -23,7 +23,7 @@ const LOOK_MS = 20;
 const MAX_LOOKS = 500;
 /** The same of a request that finds no room in a lease while another request asks for the next: later it asks for itself. */
 const COMING_LOOK_MS = 10;
-const MAX_COMING_LOOKS = 10;
+const MAX_COMING_LOOKS = 50;
 /** Requests that end so close together are settled in one call. */
 const GATHER_MS = 10;
 
@@ -42,14 +42,7 @@ export class DurableObjectLedger implements LedgerService {
   async reserve(holder: Holder, claim: Claim, background?: Background): Promise<Answer> {
     const project = projectOf(holder);
     // What the keys of a project spend together only its own object knows.
-    if (project === null && background !== undefined) {
-      const state = await this.#passBy(holder, claim);
-      if (state !== null) return { refusal: null, state };
-      const asking = this.#ask(holder, claim, background);
-      // A caller who leaves meanwhile must not take the lease along.
-      background(asking.then(nothing, nothing));
-      return asking;
-    }
+    if (project === null && background !== undefined) return this.#passBy(holder, claim, background);
     const answer = await this.#keys.getByName(holder.id).reserve(holder.limits, claim);
     if (answer.refusal !== null || project === null) return answer;
     const refusal = await this.#reserveOfProject(holder, project, claim);
@@ -100,16 +93,19 @@ export class DurableObjectLedger implements LedgerService {
     await this.#projects.getByName(projectId).erase();
   }
 
-  /** Null for a request that must ask. Of those that come together one asks for all: the others wait for its lease. */
-  async #passBy(holder: Holder, claim: Claim): Promise<LimitState | null> {
-    const { id } = holder;
+  /** By a lease, or by asking; of requests that come together one asks for all, and the others wait for its lease. */
+  async #passBy(holder: Holder, claim: Claim, background: Background): Promise<Answer> {
     for (let looks = 0; ; looks++) {
       const state = this.#leases.take(holder, claim, Date.now());
-      if (state !== null || looks === MAX_COMING_LOOKS) return state;
-      if (!this.#leases.isComing(id, Date.now())) return null;
-      if (looks === 0) this.#leases.wait(id);
+      if (state !== null) return { refusal: null, state };
+      if (looks === MAX_COMING_LOOKS || !this.#leases.isComing(holder.id, Date.now())) break;
+      if (looks === 0) this.#leases.wait(holder.id);
       await sleep(COMING_LOOK_MS);
     }
+    const asking = this.#ask(holder, claim, background);
+    // A caller who leaves meanwhile must not take the lease along.
+    background(asking.then(nothing, nothing));
+    return asking;
   }
 
   /** Reserves with the key's object, and may get a lease with it. */
