@@ -95,7 +95,7 @@ class Relay {
     this.#isReading = true;
     try {
       this.#reader ??= (await this.#options.opening).getReader();
-      for (let isGiven = false; !isGiven;) {
+      do {
         let result: ReadableStreamReadResult<Uint8Array>;
         try {
           result = await this.#reader.read();
@@ -110,13 +110,12 @@ class Relay {
             return;
           }
           if (event.data !== undefined && !this.#inspect(event.data)) continue;
+          // Before it is given: a caller who has asked for more already does so again at once.
+          this.#isAwaited = false;
           controller.enqueue(event.bytes);
-          isGiven = true;
         }
-      }
-      this.#isAwaited = false;
-      // What became due while data flowed is not made up for.
-      while (this.#keepAliveAtMs <= Date.now()) this.#keepAliveAtMs += this.#options.keepAliveMs;
+      } while (this.#isAwaited);
+      this.#planKeepAlive();
       this.#isReading = false;
     } catch (error) {
       if (!this.#options.signal.aborted) {
@@ -141,9 +140,14 @@ class Relay {
     const nowMs = Date.now();
     const isKeepAlive = this.#keepAliveAtMs <= nowMs;
     if (!isKeepAlive && nowMs < this.#probeAtMs) return this.#setTimer(controller);
-    if (isKeepAlive) this.#keepAliveAtMs += this.#options.keepAliveMs;
     this.#isAwaited = false;
+    this.#planKeepAlive();
     return controller.enqueue(isKeepAlive ? KEEP_ALIVE : PROBE);
+  }
+
+  /** What became due while data flowed, or nobody asked, is not made up for. */
+  #planKeepAlive(): void {
+    while (this.#keepAliveAtMs <= Date.now()) this.#keepAliveAtMs += this.#options.keepAliveMs;
   }
 
   #split(bytes: Uint8Array): StreamEvent[] {
