@@ -8,6 +8,7 @@ import { createApiKey, seedSql } from '../../scripts/lib/dev-key.mjs';
 import { paths, root } from '../../scripts/lib/paths.mjs';
 import { freePort } from '../../scripts/lib/ports.mjs';
 import { waitUntilReady } from '../../scripts/lib/ready.mjs';
+import { WORKERD_ENV } from '../../scripts/lib/workerd.mjs';
 import { childOf } from './process-use.mts';
 import { BACKEND_SECRET, KEY_PEPPER } from './settings.mts';
 import type { WorkerAnswer, WorkerOrder } from './worker-process.mts';
@@ -30,7 +31,11 @@ mkdirSync(paths.logs, { recursive: true });
 const log = openSync(path.join(paths.logs, 'bench-edge.log'), 'w');
 
 function start(file: string): ChildProcess {
-  const child = fork(fileURLToPath(new URL(file, import.meta.url)), { stdio: ['ignore', log, log, 'ipc'] });
+  const env = { ...WORKERD_ENV, ...process.env };
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), {
+    env,
+    stdio: ['ignore', log, log, 'ipc'],
+  });
   running.push(child);
   return child;
 }

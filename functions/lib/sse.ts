@@ -4,6 +4,8 @@ const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 const LF = 10;
 const CR = 13;
+const FIELD = 'data:';
+const NOTHING = new Uint8Array(0);
 
 /** The comment that keeps idle connections open; clients skip it. */
 export const KEEP_ALIVE = encoder.encode(': keep-alive\n\n');
@@ -31,23 +33,22 @@ export interface StreamEvent {
  * stream never leaves half an event in front of the error that reports the cut.
  */
 export class EventSplitter {
-  #tail: Uint8Array = new Uint8Array(0);
-  /** Where the search for a border goes on, so that a long event is not searched again and again. */
-  #searched = 0;
+  #tail: Uint8Array = NOTHING;
 
   /** Takes the next chunk; gives the events that it completes. */
   push(chunk: Uint8Array): StreamEvent[] {
-    const bytes = this.#tail.length === 0 ? chunk : concat(this.#tail, chunk);
+    // What was held back has been searched already, so that a long event is not searched again and again.
+    const searched = this.#tail.length;
+    const bytes = searched === 0 ? chunk : concat(this.#tail, chunk);
     const events: StreamEvent[] = [];
     let start = 0;
-    for (let end = Math.max(this.#searched, 2); end <= bytes.length; end++) {
-      if (end - start < 2 || !isBorder(bytes, end)) continue;
-      const event = bytes.subarray(start, end);
+    for (let at = bytes.indexOf(LF, searched); at !== -1; at = bytes.indexOf(LF, at + 1)) {
+      if (at === start || !isBorder(bytes, at)) continue;
+      const event = bytes.subarray(start, at + 1);
       events.push({ bytes: event, data: readData(event) });
-      start = end;
+      start = at + 1;
     }
-    this.#tail = bytes.slice(start);
-    this.#searched = this.#tail.length;
+    this.#tail = start === bytes.length ? NOTHING : bytes.slice(start);
     return events;
   }
 
@@ -57,16 +58,22 @@ export class EventSplitter {
   }
 }
 
-// True when an empty line ends before `end`, with either line ending that servers send.
-function isBorder(bytes: Uint8Array, end: number): boolean {
-  if (bytes[end - 1] !== LF) return false;
-  return bytes[end - 2] === LF || (bytes[end - 2] === CR && bytes[end - 3] === LF);
+// True when an empty line ends with the line feed at `at`, with either line ending that servers send.
+function isBorder(bytes: Uint8Array, at: number): boolean {
+  return bytes[at - 1] === LF || (bytes[at - 1] === CR && bytes[at - 2] === LF);
 }
 
 function readData(event: Uint8Array): string | undefined {
-  const lines = decoder.decode(event).split(/\r?\n/);
-  const data = lines.filter((line) => line.startsWith('data:'));
-  return data.length === 0 ? undefined : data.map((line) => line.slice(5).trimStart()).join('\n');
+  const text = decoder.decode(event);
+  // Nearly every event is one line of data.
+  const isOneLine = event.indexOf(LF) === event.length - 2 && event[event.length - 3] !== CR;
+  if (isOneLine && text.startsWith(FIELD)) return text.slice(FIELD.length, -2).trimStart();
+  return readLines(text);
+}
+
+function readLines(text: string): string | undefined {
+  const data = text.split(/\r?\n/).filter((line) => line.startsWith(FIELD));
+  return data.length === 0 ? undefined : data.map((line) => line.slice(FIELD.length).trimStart()).join('\n');
 }
 
 function concat(a: Uint8Array, b: Uint8Array): Uint8Array {

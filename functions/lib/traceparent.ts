@@ -1,5 +1,6 @@
 // W3C Trace Context: continues a caller's trace, or begins one, so that every call to the backend belongs to a trace.
-import { toHex } from './hash';
+import { hexOf } from './hash';
+import { randomByte } from './random';
 
 // Version 00 ends after its 55 characters; later versions may append something, ff is none.
 const FORM =
@@ -18,5 +19,7 @@ export function traceIdOf(traceparent: string): string {
 
 // All zeros would mean "none", but so many random bits are never all zero.
 function randomHex(numBytes: number): string {
-  return toHex(crypto.getRandomValues(new Uint8Array(numBytes)));
+  let text = '';
+  for (let i = 0; i < numBytes; i++) text += hexOf(randomByte());
+  return text;
 }

@@ -8,9 +8,9 @@ import { formatPath } from '../validation';
 
 /** Refuses a body that says it is too large, before anybody reads it or looks up a key. */
 export const limitBody = (maxBytes: number) =>
-  createMiddleware<AppEnv>(async function limitBody(c, next) {
+  createMiddleware<AppEnv>(function limitBody(c, next) {
     if (Number(c.req.header('content-length') ?? 0) > maxBytes) throw tooLarge(maxBytes);
-    await next();
+    return next();
   });
 
 /** Reads and parses the body, once: the validator after it gets the parsed value. */

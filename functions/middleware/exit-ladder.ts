@@ -75,7 +75,7 @@ export const exitLadder = (isCacheable: Cacheable) =>
 
 /** Undefined for a request whose answer is neither looked for nor kept. */
 async function identify(c: Context<AppEnv>, isCacheable: Cacheable): Promise<RequestIdentity | undefined> {
-  const { key, services } = c.var;
+  const key = c.get('key');
   if (key.zeroDataRetention) return undefined;
   const body: unknown = c.get('body');
   if (typeof body !== 'object' || body === null || !isCacheable(body as Record<string, unknown>)) {
@@ -83,7 +83,10 @@ async function identify(c: Context<AppEnv>, isCacheable: Cacheable): Promise<Req
   }
   const request = body as Record<string, unknown>;
   // A catalog that cannot be read is the handler's to report.
-  const catalog = await services.models.list(backendCall(c, CATALOG_TIMEOUT_MS)).catch(() => []);
+  const catalog = await c
+    .get('services')
+    .models.list(backendCall(c, CATALOG_TIMEOUT_MS))
+    .catch(() => []);
   const models = revisionsOf(catalog, request);
   if (models === undefined || isDeeperThan(request, MAX_DEPTH)) return undefined;
   const user = request['user'];

@@ -28,9 +28,11 @@ export const idempotency = () =>
       await next();
       return undefined;
     }
-    const { key, requestId, body, services } = c.var;
+    const key = c.get('key');
+    const requestId = c.get('requestId');
+    const services = c.get('services');
     const lifeMs = lifeOf(c);
-    const fingerprint = await fingerprintOf(pathOf(c), body);
+    const fingerprint = await fingerprintOf(pathOf(c), c.get('body'));
     const claim = { idempotencyKey, fingerprint, requestId, lifeMs };
     const { outcome, refusal, state } = await timed(c, 'idempotency', services.idempotency.claim(key, claim));
     c.set('limitState', state);
@@ -76,7 +78,9 @@ function pathOf(c: Context<AppEnv>): string {
 }
 
 async function write(c: Context<AppEnv>, ending: Promise<Ended | null>): Promise<void> {
-  const { key, requestId, services } = c.var;
+  const key = c.get('key');
+  const requestId = c.get('requestId');
+  const services = c.get('services');
   const ended = await ending;
   try {
     if (ended === null) await services.idempotency.release(key, requestId);

@@ -8,21 +8,25 @@ export const limitHeaders = () =>
     await next();
     // A request that failed before the meter, for example over its body, has asked nothing yet.
     const state = c.get('limitState') ?? (await c.get('services').ledger.glance(c.get('key')));
-    for (const [name, value] of Object.entries(toHeaders(state))) c.res.headers.set(name, value);
+    const { headers } = c.res;
+    for (const [name, value] of toHeaders(state)) headers.set(name, value);
   });
 
-function toHeaders({ requests, tokens }: LimitState): Record<string, string> {
+function toHeaders({ requests, tokens }: LimitState): [name: string, value: string][] {
   const seconds = (ms: number) => Math.ceil(ms / 1000);
-  return {
-    'x-ratelimit-limit-requests': String(requests.limit),
-    'x-ratelimit-limit-tokens': String(tokens.limit),
-    'x-ratelimit-remaining-requests': String(requests.remaining),
-    'x-ratelimit-remaining-tokens': String(tokens.remaining),
-    'x-ratelimit-reset-requests': toDuration(requests.resetMs),
-    'x-ratelimit-reset-tokens': toDuration(tokens.resetMs),
-    'ratelimit-policy': `"requests";q=${requests.limit};w=60, "tokens";q=${tokens.limit};w=60`,
-    ratelimit: `"requests";r=${requests.remaining};t=${seconds(requests.resetMs)}, "tokens";r=${tokens.remaining};t=${seconds(tokens.resetMs)}`,
-  };
+  return [
+    ['x-ratelimit-limit-requests', String(requests.limit)],
+    ['x-ratelimit-limit-tokens', String(tokens.limit)],
+    ['x-ratelimit-remaining-requests', String(requests.remaining)],
+    ['x-ratelimit-remaining-tokens', String(tokens.remaining)],
+    ['x-ratelimit-reset-requests', toDuration(requests.resetMs)],
+    ['x-ratelimit-reset-tokens', toDuration(tokens.resetMs)],
+    ['ratelimit-policy', `"requests";q=${requests.limit};w=60, "tokens";q=${tokens.limit};w=60`],
+    [
+      'ratelimit',
+      `"requests";r=${requests.remaining};t=${seconds(requests.resetMs)}, "tokens";r=${tokens.remaining};t=${seconds(tokens.resetMs)}`,
+    ],
+  ];
 }
 
 /** A duration as Go writes it, which is what OpenAI sends: `20ms`, `1.5s`, `6m0s`. */

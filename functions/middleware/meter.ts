@@ -26,7 +26,8 @@ export function lifeOf(c: Context<AppEnv>): number {
 
 export const meter = (operation: string, estimate: Estimate) =>
   createMiddleware<AppEnv>(async function meter(c, next) {
-    const { key, requestId } = c.var;
+    const key = c.get('key');
+    const requestId = c.get('requestId');
     const { ledger } = c.get('services');
     const lifeMs = lifeOf(c);
     const most = await estimate(c);
@@ -48,11 +49,12 @@ export const meter = (operation: string, estimate: Estimate) =>
   });
 
 async function settle(c: Context<AppEnv>, operation: string, metering: Metering): Promise<void> {
-  const { key, requestId, services } = c.var;
+  const key = c.get('key');
+  const requestId = c.get('requestId');
   const used = await metering.used;
   const use = used === null ? null : useOf(c, operation, used);
   try {
-    await services.ledger.settle(key, requestId, used === null ? NOTHING : amountOf(used), use);
+    await c.get('services').ledger.settle(key, requestId, used === null ? NOTHING : amountOf(used), use);
   } catch (error) {
     // The reservation is settled in full after its deadline.
     const cause = messageOf(error);
@@ -62,8 +64,8 @@ async function settle(c: Context<AppEnv>, operation: string, metering: Metering)
 
 /** What usage says of a request. */
 export function useOf(c: Context<AppEnv>, operation: string, tokens: TokenUse): Use {
-  const { key, body } = c.var;
-  const user: unknown = (body as { user?: unknown } | null | undefined)?.user;
+  const key = c.get('key');
+  const user: unknown = (c.get('body') as { user?: unknown } | null | undefined)?.user;
   return {
     projectId: key.projectId,
     keyId: key.id,

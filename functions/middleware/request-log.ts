@@ -14,9 +14,9 @@ const MODEL_NAME = /^[\w.:/@+-]{1,128}$/;
 
 /** Notes which operation a request is of. */
 export const nameOperation = (id: string) =>
-  createMiddleware<AppEnv>(async function nameOperation(c, next) {
+  createMiddleware<AppEnv>(function nameOperation(c, next) {
     c.set('operation', id);
-    await next();
+    return next();
   });
 
 export const requestLog = () =>

@@ -15,7 +15,7 @@ export function namedModels(body: Readonly<Record<string, unknown>>): [param: st
 
 /** It reads a body that is parsed but not validated yet: what has the wrong type is refused later. */
 export const restrictions = () =>
-  createMiddleware<AppEnv>(async function restrictions(c, next) {
+  createMiddleware<AppEnv>(function restrictions(c, next) {
     const { allowedModels, isEndUserRequired, zeroDataRetention } = c.get('key');
     const body = (c.get('body') ?? {}) as Record<string, unknown>;
     for (const [param, model] of namedModels(body)) {
@@ -34,5 +34,5 @@ export const restrictions = () =>
       const message = "'user': is missing, and this API key must name the end user of each request.";
       throw new ApiError('missing_required_parameter', message, { param: 'user' });
     }
-    await next();
+    return next();
   });

@@ -20,12 +20,12 @@ const KEEP_ALIVE_MS = 15_000;
 /** Makes the services from the environment; `overrides` replaces single ones in tests. */
 export const services = (overrides: Partial<Services>) => {
   const made = new WeakMap<Env, Services>();
-  return createMiddleware<AppEnv>(async function services(c, next) {
+  return createMiddleware<AppEnv>(function services(c, next) {
     const env = parseEnv(c.env);
     const existing = made.get(env) ?? createServices(env, overrides);
     made.set(env, existing);
     c.set('services', existing);
-    await next();
+    return next();
   });
 };
 

@@ -7,9 +7,28 @@ import type { AppEnv } from '../context';
 export const UNKNOWN_CONTEXT = 131_072;
 const CATALOG_TIMEOUT_MS = 5_000;
 
-const encoder = new TextEncoder();
+/** Of the text in UTF-8, without making them: this is asked for every piece of every stream. */
+export function countBytes(text: string): number {
+  let bytes = 0;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code < 0x80) bytes += 1;
+    else if (code < 0x800) bytes += 2;
+    else {
+      bytes += 3;
+      // Two units that make a pair are four bytes.
+      if (isSurrogate(code, 0xd800) && isSurrogate(text.charCodeAt(at + 1), 0xdc00)) {
+        bytes += 1;
+        at += 1;
+      }
+    }
+  }
+  return bytes;
+}
 
-export const countBytes = (text: string) => encoder.encode(text).length;
+function isSurrogate(code: number, first: number): boolean {
+  return code >= first && code < first + 0x400;
+}
 
 /** The model's context length, from the catalog, which remembers it. */
 export async function readContextLength(c: Context<AppEnv>, model: string): Promise<number> {
@@ -23,5 +42,7 @@ export async function readContextLength(c: Context<AppEnv>, model: string): Prom
  */
 export function mostTokensOf(value: unknown): number {
   const text = JSON.stringify(value) ?? '';
-  return Math.max(countBytes(text), countBytes(text.normalize('NFC')));
+  const bytes = countBytes(text);
+  // ASCII has one form only.
+  return bytes === text.length ? bytes : Math.max(bytes, countBytes(text.normalize('NFC')));
 }

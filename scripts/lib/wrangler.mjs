@@ -3,6 +3,7 @@
 
 import path from 'node:path';
 import { findNode24, findTool } from './node24.mjs';
+import { WORKERD_ENV } from './workerd.mjs';
 
 /**
  * The command line of a wrangler call.
@@ -15,6 +16,7 @@ export function wrangler(args, home) {
     command: node,
     args: [findTool('wrangler'), ...args],
     env: {
+      ...WORKERD_ENV,
       ...process.env,
       PATH: `${path.dirname(node)}${path.delimiter}${process.env.PATH ?? ''}`,
       CI: 'true',

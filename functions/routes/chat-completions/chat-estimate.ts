@@ -89,9 +89,9 @@ export class StreamedTokens {
   add({ choices, usage }: ChatCompletionChunk): void {
     if (usage) this.#usage = toTokens(usage);
     for (const { index, delta } of choices) {
-      const calls = (delta.tool_calls ?? []).map(({ function: called }) => called);
-      const texts = [delta.content ?? '', ...calls.flatMap(({ name = '', arguments: args }) => [name, args])];
-      const bytes = texts.reduce((sum, text) => sum + countBytes(text), 0);
+      let bytes = countBytes(delta.content ?? '');
+      for (const { function: called } of delta.tool_calls ?? [])
+        bytes += countBytes(called.name ?? '') + countBytes(called.arguments);
       if (bytes > 0) this.#choices.add(index);
       this.#bytes += bytes;
     }

@@ -8,8 +8,10 @@ import { ApiError } from '../../errors';
 import { newId } from '../../lib/id';
 import { toUnixSeconds } from '../../lib/time';
 import { timed } from '../../middleware/timing';
+import { atSight } from '../../schemas/at-sight';
 import { type ChatCompletion, ChatCompletionSchema } from '../../schemas/chat-completion';
 import { type CreateChatCompletion, CreateChatCompletionSchema } from '../../schemas/create-chat-completion';
+import { isPlainChatRequest } from '../../schemas/plain-chat-request';
 import type { ChatCall } from '../../services/backend';
 import { KEPT_DAYS } from '../../services/chat-completions';
 import { chooseBest } from './best-of';
@@ -44,7 +46,7 @@ const route = createApiRoute({
       required: true,
       content: {
         'application/json': {
-          schema: CreateChatCompletionSchema,
+          schema: atSight(CreateChatCompletionSchema, isPlainChatRequest),
           example: {
             model: 'smollm2-135m-instruct',
             messages: [{ role: 'user', content: 'What is the capital of France?' }],

@@ -78,7 +78,7 @@ async function open(
  * `hidden` is the most that a caller who leaves before the first chunk has used, where work is done before it.
  */
 function metering(c: Context<AppEnv>, signal: AbortSignal, hidden: TokenUse | undefined) {
-  const { metering } = c.var;
+  const metering = c.get('metering');
   const tokens = new StreamedTokens(metering.most);
   let hasFailed = false;
   metering.hold();

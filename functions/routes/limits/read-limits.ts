@@ -65,7 +65,7 @@ const route = createApiRoute({
 export function registerReadLimits(app: App): void {
   app.openapi(route, async (c) => {
     const { ledger } = c.get('services');
-    const { key } = c.var;
+    const key = c.get('key');
     const [state, projectBudget] = await Promise.all([ledger.read(key), ledger.readProject(key)]);
     return c.json(toLimits(state, projectBudget), 200);
   });

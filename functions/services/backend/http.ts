@@ -4,6 +4,7 @@ import { ApiError } from '../../errors';
 import { ChatCompletionSchema, type ChatCompletion } from '../../schemas/chat-completion';
 import { DecisionsAnswerSchema, type DecisionsAnswer } from '../../schemas/decision';
 import { ModelInfoSchema, type ModelInfo } from '../../schemas/model';
+import { isPlainCompletion } from '../../schemas/plain-completion';
 import { ComparisonAnswerSchema, type ComparisonAnswer } from '../../schemas/reward-comparison';
 import { RankingAnswerSchema, type RankingAnswer } from '../../schemas/reward-ranking';
 import { ScoresAnswerSchema, type ScoresAnswer } from '../../schemas/reward-scores';
@@ -53,7 +54,10 @@ export class HttpBackend implements Backend {
   }
 
   chat(body: ChatCall, call: BackendCall): Promise<ChatCompletion> {
-    return this.#ask('/internal/chat', { ...body, stream: false }, ChatCompletionSchema, call);
+    const request = { method: 'POST' as const, path: '/internal/chat', body: { ...body, stream: false } };
+    return this.#transport.exchange(request, call, (response) =>
+      readJson(response, ChatCompletionSchema, isPlainCompletion),
+    );
   }
 
   streamChat(body: ChatCall, call: BackendCall): Promise<ReadableStream<Uint8Array>> {

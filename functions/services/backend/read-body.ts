@@ -6,13 +6,26 @@ import { backendUnavailable, deadlinePassed, invalidResponse, isTimeout, parseJs
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 const MAX_ERROR_BYTES = 64 * 1024;
 
-/** The answer that the schema describes. */
-export async function readJson<T>(response: Response, schema: z.ZodType<T>): Promise<T> {
+/**
+ * The answer that the schema describes.
+ * @param isPlain knows at sight what the schema would give back as it is
+ */
+export async function readJson<T>(
+  response: Response,
+  schema: z.ZodType<T>,
+  isPlain: (value: unknown) => value is T = isNever,
+): Promise<T> {
   const { text, isWhole } = await readUpTo(response, MAX_ANSWER_BYTES);
   if (!isWhole) throw invalidResponse(`more than ${MAX_ANSWER_BYTES} bytes`);
-  const parsed = schema.safeParse(parseJson(text));
+  const value = parseJson(text);
+  if (isPlain(value)) return value;
+  const parsed = schema.safeParse(value);
   if (!parsed.success) throw invalidResponse(parsed.error);
   return parsed.data;
+}
+
+function isNever(_value: unknown): _value is never {
+  return false;
 }
 
 /** The text of an error, of which the beginning is enough. */

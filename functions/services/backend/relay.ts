@@ -1,8 +1,9 @@
 // The way back of a request: passes a backend's event stream on, byte for byte, and never lets it end in silence.
 import { ApiError } from '../../errors';
 import { ChatCompletionChunkSchema, type ChatCompletionChunk } from '../../schemas/chat-completion';
-import { DONE, encodeEvent, EventSplitter, KEEP_ALIVE, PROBE } from '../../lib/sse';
-import { TIMED_OUT, within } from '../../lib/time';
+import { isPlainChunk } from '../../schemas/plain-chunk';
+import { DONE, encodeEvent, EventSplitter, KEEP_ALIVE, PROBE, type StreamEvent } from '../../lib/sse';
+import { within } from '../../lib/time';
 import {
   deadlinePassed,
   invalidResponse,
@@ -34,6 +35,8 @@ export interface RelayOptions {
   onComplete?: () => Promise<void>;
 }
 
+type Controller = ReadableStreamDefaultController<Uint8Array>;
+
 /**
  * The stream for the caller. Resolves when the backend has accepted the request, or after one
  * keep-alive interval without a word from it: from then on failures are events, because the status
@@ -43,7 +46,7 @@ export async function relayEvents(options: RelayOptions): Promise<ReadableStream
   const relay = new Relay(options);
   await relay.waitForAnswer();
   return new ReadableStream<Uint8Array>(
-    { pull: (controller) => relay.pull(controller), cancel: () => options.abort() },
+    { pull: (controller) => relay.pull(controller), cancel: () => relay.cancel() },
     // Nothing is read ahead: a slow caller slows the backend down instead of filling memory here.
     { highWaterMark: 0 },
   );
@@ -53,18 +56,19 @@ class Relay {
   readonly #options: RelayOptions;
   readonly #splitter = new EventSplitter();
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
-  #next: Promise<ReadableStreamReadResult<Uint8Array>>;
+  #isReading = false;
+  /** The caller has asked for something and got nothing yet. */
+  #isAwaited = false;
+  #probeAtMs = Infinity;
   #keepAliveAtMs: number;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerAtMs = Infinity;
 
   constructor(options: RelayOptions) {
     this.#options = options;
     this.#keepAliveAtMs = options.acceptedAtMs + options.keepAliveMs;
-    this.#next = options.opening.then((stream) => {
-      this.#reader = stream.getReader();
-      return read(this.#reader);
-    });
-    // Awaited at the next pull, or never when the caller has left: it is not an unhandled rejection.
-    this.#next.catch(() => {});
+    // Awaited at the first pull, or never when the caller has left: it is not an unhandled rejection.
+    options.opening.catch(() => {});
   }
 
   /** The backend's own status, if it comes within one keep-alive interval. */
@@ -72,54 +76,84 @@ class Relay {
     await within(this.#options.opening, this.#keepAliveAtMs - Date.now());
   }
 
-  /** Gives the caller whole events or a keep-alive comment; always something, or nothing asks again. */
-  async pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+  /** Reads until there is something for the caller; a comment may go out before, and the read goes on then. */
+  pull(controller: Controller): void {
+    this.#isAwaited = true;
+    this.#probeAtMs = Date.now() + this.#options.probeMs;
+    this.#setTimer(controller);
+    if (!this.#isReading) void this.#read(controller);
+  }
+
+  /** The caller has left. */
+  cancel(): void {
+    this.#isAwaited = false;
+    clearTimeout(this.#timer);
+    this.#options.abort();
+  }
+
+  async #read(controller: Controller): Promise<void> {
+    this.#isReading = true;
     try {
-      let given = false;
-      while (!given) {
-        const untilKeepAliveMs = this.#keepAliveAtMs - Date.now();
-        const isKeepAliveNext = untilKeepAliveMs <= this.#options.probeMs;
-        const waitMs = isKeepAliveNext ? untilKeepAliveMs : this.#options.probeMs;
-        const result = await within(this.#next, waitMs);
-        if (result === TIMED_OUT) {
-          controller.enqueue(isKeepAliveNext ? KEEP_ALIVE : PROBE);
-          if (isKeepAliveNext) this.#keepAliveAtMs += this.#options.keepAliveMs;
-          given = true;
-        } else {
-          given = await this.#pass(result, controller);
+      this.#reader ??= (await this.#options.opening).getReader();
+      do {
+        let result: ReadableStreamReadResult<Uint8Array>;
+        try {
+          result = await this.#reader.read();
+        } catch (error) {
+          throw describeFault(error);
         }
-        // What became due while data flowed is not made up for.
-        while (this.#keepAliveAtMs <= Date.now()) this.#keepAliveAtMs += this.#options.keepAliveMs;
-      }
+        if (result.done) throw streamInterrupted(undefined);
+        for (const event of this.#split(result.value)) {
+          if (event.data === DONE) {
+            await this.#options.onComplete?.();
+            this.#end(controller, event.bytes);
+            return;
+          }
+          if (event.data !== undefined && !this.#inspect(event.data)) continue;
+          // Before it is given: a caller who has asked for more already does so again at once.
+          this.#isAwaited = false;
+          controller.enqueue(event.bytes);
+        }
+      } while (this.#isAwaited);
+      this.#planKeepAlive();
+      this.#isReading = false;
     } catch (error) {
-      if (this.#options.signal.aborted) return;
-      controller.enqueue(encodeEvent(this.#options.describeError(error)));
-      this.#close(controller);
+      if (!this.#options.signal.aborted) {
+        this.#end(controller, encodeEvent(this.#options.describeError(error)));
+      }
     }
   }
 
-  /** Passes on what one read gave; true when something went out. */
-  async #pass(
-    result: ReadableStreamReadResult<Uint8Array>,
-    controller: ReadableStreamDefaultController<Uint8Array>,
-  ): Promise<boolean> {
-    if (result.done || this.#reader === undefined) throw streamInterrupted(undefined);
-    const events = this.#splitter.push(result.value);
+  /** A timer that rings too early is left alone: while data flows, none is set for each event. */
+  #setTimer(controller: Controller): void {
+    const atMs = Math.min(this.#probeAtMs, this.#keepAliveAtMs);
+    if (this.#timerAtMs <= atMs) return;
+    clearTimeout(this.#timer);
+    this.#timerAtMs = atMs;
+    this.#timer = setTimeout(() => {
+      this.#timerAtMs = Infinity;
+      if (this.#isAwaited) this.#breakSilence(controller);
+    }, atMs - Date.now());
+  }
+
+  #breakSilence(controller: Controller): void {
+    const nowMs = Date.now();
+    const isKeepAlive = this.#keepAliveAtMs <= nowMs;
+    if (!isKeepAlive && nowMs < this.#probeAtMs) return this.#setTimer(controller);
+    this.#isAwaited = false;
+    this.#planKeepAlive();
+    return controller.enqueue(isKeepAlive ? KEEP_ALIVE : PROBE);
+  }
+
+  /** What became due while data flowed, or nobody asked, is not made up for. */
+  #planKeepAlive(): void {
+    while (this.#keepAliveAtMs <= Date.now()) this.#keepAliveAtMs += this.#options.keepAliveMs;
+  }
+
+  #split(bytes: Uint8Array): StreamEvent[] {
+    const events = this.#splitter.push(bytes);
     if (this.#splitter.heldBytes > MAX_EVENT_BYTES) throw invalidResponse('an endless event');
-    let given = false;
-    for (const event of events) {
-      if (event.data === DONE) await this.#options.onComplete?.();
-      else if (event.data !== undefined && !this.#inspect(event.data)) continue;
-      controller.enqueue(event.bytes);
-      given = true;
-      if (event.data === DONE) {
-        this.#close(controller);
-        return true;
-      }
-    }
-    this.#next = read(this.#reader);
-    this.#next.catch(() => {});
-    return given;
+    return events;
   }
 
   /** False when the event is not for the caller; throws on an error, stated by the backend or found here. */
@@ -128,25 +162,28 @@ class Relay {
     if (typeof value === 'object' && value !== null && 'error' in value) {
       throw readEnvelope(value) ?? invalidResponse(data.slice(0, 500));
     }
-    const chunk = ChatCompletionChunkSchema.safeParse(value);
-    if (!chunk.success) throw invalidResponse(chunk.error);
-    return this.#options.onChunk?.(chunk.data) ?? true;
+    return this.#options.onChunk?.(readChunk(value)) ?? true;
   }
 
-  #close(controller: ReadableStreamDefaultController<Uint8Array>): void {
+  #end(controller: Controller, lastEvent: Uint8Array): void {
+    this.#isAwaited = false;
+    clearTimeout(this.#timer);
+    controller.enqueue(lastEvent);
     controller.close();
     this.#options.abort();
   }
 }
 
-async function read(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-): Promise<ReadableStreamReadResult<Uint8Array>> {
-  try {
-    return await reader.read();
-  } catch (error) {
-    // A driver that reads the stream itself has said already what is wrong.
-    if (error instanceof ApiError) throw error;
-    throw isTimeout(error) ? deadlinePassed(error) : streamInterrupted(error);
-  }
+function readChunk(value: unknown): ChatCompletionChunk {
+  if (isPlainChunk(value)) return value;
+  const chunk = ChatCompletionChunkSchema.safeParse(value);
+  if (!chunk.success) throw invalidResponse(chunk.error);
+  return chunk.data;
+}
+
+/** What a read that failed means. */
+function describeFault(error: unknown): unknown {
+  // A driver that reads the stream itself has said already what is wrong.
+  if (error instanceof ApiError) return error;
+  return isTimeout(error) ? deadlinePassed(error) : streamInterrupted(error);
 }

@@ -32,13 +32,14 @@ export class D1KeyStore implements KeyStore {
   async verify(secret: string): Promise<ApiKey | undefined> {
     if (!hasKeyForm(secret)) return undefined;
     const { hash, lookup } = await hashKey(this.#pepper, secret);
-    const readAtMs = Date.now();
-    const remembered = this.#memory.recall(hash, readAtMs);
-    const found = remembered ?? (await this.#read(hash, lookup));
-    if (found === undefined || !isGood(found.row, hash, Date.now())) return undefined;
-    // A bad key is never remembered: it would be refused faster than one that does not exist.
-    if (remembered === undefined) this.#memory.remember(hash, found, readAtMs);
-    return found.key;
+    const found = await this.#memory.recall(hash, () => this.#readGood(hash, lookup));
+    return found !== undefined && isGood(found.row, hash, Date.now()) ? found.key : undefined;
+  }
+
+  /** A bad key is never remembered: it would be refused faster than one that does not exist. */
+  async #readGood(hash: string, lookup: string): Promise<Found | undefined> {
+    const found = await this.#read(hash, lookup);
+    return found !== undefined && isGood(found.row, hash, Date.now()) ? found : undefined;
   }
 
   async #read(hash: string, lookup: string): Promise<Found | undefined> {

@@ -8,12 +8,37 @@ const DUE_MS = 300;
 /** A timer may be early by a little. */
 const MARGIN_MS = 20;
 const MAX_ENTRIES = 1000;
+/** How often, and how many times, a request looks whether another one has read what it needs; a promise of that one it must not wait for. */
+const LOOK_MS = 10;
+const MAX_LOOKS = 50;
 
 export class ShortMemory<T> {
   readonly #entries = new Map<string, { value: T; readAtMs: number; isDue: boolean }>();
+  /** What is being read, and since when. Whoever reads may be gone: this is no lock. */
+  readonly #reading = new Map<string, number>();
+
+  /** What is known, or what `read` finds and is to be remembered. Of those who ask together for what nobody knows one reads. */
+  async recall(name: string, read: () => Promise<T | undefined>): Promise<T | undefined> {
+    let known = this.known(name, Date.now());
+    for (let looks = 0; known === undefined && looks < MAX_LOOKS && this.#isBeingRead(name); looks++) {
+      await sleep(LOOK_MS);
+      known = this.known(name, Date.now());
+    }
+    if (known !== undefined) return known;
+    const readAtMs = Date.now();
+    if (this.#reading.size >= MAX_ENTRIES) this.#reading.clear();
+    this.#reading.set(name, readAtMs);
+    try {
+      const found = await read();
+      if (found !== undefined) this.remember(name, found, readAtMs);
+      return found;
+    } finally {
+      this.#reading.delete(name);
+    }
+  }
 
   /** Undefined for whoever has to read. */
-  recall(name: string, nowMs: number): T | undefined {
+  known(name: string, nowMs: number): T | undefined {
     const entry = this.#entries.get(name);
     if (entry === undefined) return undefined;
     const ageMs = nowMs - entry.readAtMs;
@@ -31,6 +56,11 @@ export class ShortMemory<T> {
   remember(name: string, value: T, readAtMs: number): void {
     if (this.#entries.size >= MAX_ENTRIES) this.#entries.clear();
     this.#entries.set(name, { value, readAtMs, isDue: false });
+  }
+
+  #isBeingRead(name: string): boolean {
+    const ageMs = Date.now() - (this.#reading.get(name) ?? -Infinity);
+    return ageMs >= 0 && ageMs < LOOK_MS * MAX_LOOKS;
   }
 }
 

@@ -9,6 +9,7 @@ import {
   type Bucket,
   type BucketState,
 } from './bucket';
+import { OpenHolds, type Hold } from './holds';
 import type { Returned, Share } from './lease';
 import {
   HELD_RETRY_MS,
@@ -18,7 +19,6 @@ import {
   type Budget,
   type BudgetRefusal,
   type BudgetState,
-  type Hold,
   type Spent,
 } from './spending';
 
@@ -73,7 +73,6 @@ export interface Account {
 export interface Reservation extends Amount, Hold {
   /** What is written down when nobody settles it. */
   use: Use | null;
-  /** What it is for when that is not one request: the share that a Worker has. */
   lent?: Pick<Share, 'requests' | 'slots'>;
 }
 
@@ -96,7 +95,7 @@ const MIN_LENT_REQUESTS = 4;
 /** One key's ledger. `reservations` may be a map that writes through to a disk. */
 export class Ledger {
   readonly account: Account;
-  readonly #reservations: Map<string, Reservation>;
+  readonly #reservations: OpenHolds<Reservation>;
   readonly #spending: Spending<Reservation>;
   readonly #onClose: (closing: Closing) => void;
 
@@ -108,8 +107,8 @@ export class Ledger {
     onAlert: (alert: Alert) => void = () => {},
   ) {
     this.account = account;
-    this.#reservations = reservations;
-    this.#spending = new Spending(account.spent, reservations, onAlert);
+    this.#reservations = new OpenHolds(reservations);
+    this.#spending = new Spending(account.spent, this.#reservations, onAlert);
     this.#onClose = onClose;
   }
 
@@ -172,8 +171,7 @@ export class Ledger {
 
   /** True while a Worker has a share that may come back. */
   get isLending(): boolean {
-    for (const { lent } of this.#reservations.values()) if (lent !== undefined) return true;
-    return false;
+    return this.#reservations.isLending;
   }
 
   /** Takes one of the minute's requests for what is answered without any work. */
@@ -203,16 +201,9 @@ export class Ledger {
     return {
       requests: bucketState(requests, limits.requestsPerMinute),
       tokens: bucketState(tokens, limits.tokensPerMinute),
-      concurrency: { limit: limits.concurrency, running: this.#running },
+      concurrency: { limit: limits.concurrency, running: this.#reservations.running },
       budget: limits.budget && this.#spending.state(limits.budget),
     };
-  }
-
-  /** Requests that run, and places that are lent. */
-  get #running(): number {
-    let running = 0;
-    for (const { lent } of this.#reservations.values()) running += lent?.slots ?? 1;
-    return running;
   }
 
   /** As much of a wish as leaves far more than it takes. */
@@ -230,7 +221,7 @@ export class Ledger {
   #refusal(limits: Limits, most: Amount, nowMs: number): Refusal | null {
     const overBudget = this.#spending.refusal(limits.budget, most.micros, nowMs);
     if (overBudget !== null) return { limit: 'budget', ...overBudget };
-    if (this.#running >= limits.concurrency) {
+    if (this.#reservations.running >= limits.concurrency) {
       return { limit: 'concurrency', retryAfterMs: HELD_RETRY_MS, isHeld: true };
     }
     return (

@@ -21,6 +21,9 @@ const NOTHING = { tokens: 0, micros: 0 };
 /** How often, and how many times, a request whose lease has ended looks whether the ledger knows of it. */
 const LOOK_MS = 20;
 const MAX_LOOKS = 500;
+/** The same of a request that finds no room in a lease while another request asks for the next: later it asks for itself. */
+const COMING_LOOK_MS = 10;
+const MAX_COMING_LOOKS = 50;
 /** Requests that end so close together are settled in one call. */
 const GATHER_MS = 10;
 
@@ -39,14 +42,7 @@ export class DurableObjectLedger implements LedgerService {
   async reserve(holder: Holder, claim: Claim, background?: Background): Promise<Answer> {
     const project = projectOf(holder);
     // What the keys of a project spend together only its own object knows.
-    if (project === null && background !== undefined) {
-      const state = this.#leases.take(holder, claim, Date.now());
-      if (state !== null) return { refusal: null, state };
-      const asking = this.#ask(holder, claim, background);
-      // A caller who leaves meanwhile must not take the lease along.
-      background(asking.then(nothing, nothing));
-      return asking;
-    }
+    if (project === null && background !== undefined) return this.#passBy(holder, claim, background);
     const answer = await this.#keys.getByName(holder.id).reserve(holder.limits, claim);
     if (answer.refusal !== null || project === null) return answer;
     const refusal = await this.#reserveOfProject(holder, project, claim);
@@ -97,6 +93,21 @@ export class DurableObjectLedger implements LedgerService {
     await this.#projects.getByName(projectId).erase();
   }
 
+  /** By a lease, or by asking; of requests that come together one asks for all, and the others wait for its lease. */
+  async #passBy(holder: Holder, claim: Claim, background: Background): Promise<Answer> {
+    for (let looks = 0; ; looks++) {
+      const state = this.#leases.take(holder, claim, Date.now());
+      if (state !== null) return { refusal: null, state };
+      if (looks === MAX_COMING_LOOKS || !this.#leases.isComing(holder.id, Date.now())) break;
+      if (looks === 0) this.#leases.wait(holder.id);
+      await sleep(COMING_LOOK_MS);
+    }
+    const asking = this.#ask(holder, claim, background);
+    // A caller who leaves meanwhile must not take the lease along.
+    background(asking.then(nothing, nothing));
+    return asking;
+  }
+
   /** Reserves with the key's object, and may get a lease with it. */
   async #ask(holder: Holder, claim: Claim, background: Background): Promise<Answer> {
     const { id, limits } = holder;
@@ -110,7 +121,7 @@ export class DurableObjectLedger implements LedgerService {
       background(this.#giveBackInTime(id, lease));
       return { refusal, state: this.#leases.begin(lease, claim, nowMs) };
     } finally {
-      if (wish !== null) this.#leases.open(id, lease);
+      if (wish !== null) this.#leases.open(id, lease, Date.now());
     }
   }
 

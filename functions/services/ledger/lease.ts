@@ -123,6 +123,7 @@ export class Lease {
       use,
       lifeMs: Math.max(0, lifeMs - Math.max(0, nowMs - fromMs)),
     }));
+    this.#running.clear();
     const { id } = this;
     return { id, requests: this.#share.requests - this.#free.requests, ended: this.#ended, running };
   }

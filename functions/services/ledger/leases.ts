@@ -1,4 +1,4 @@
-// The leases that one Worker holds, by key, and how much it asks for: twice what the last one was used for.
+// The leases that one Worker holds, by key, and how much it asks for: twice what the last one was used for, or what it lacked.
 import type { LimitState } from './accounting';
 import type { Claim, Holder } from './interface';
 import type { Lease, Share } from './lease';
@@ -19,6 +19,10 @@ interface Entry {
   askedAtMs: number;
   /** Somebody asks for a lease already, since then. */
   wishedAtMs: number;
+  /** The ledger lent nothing. */
+  deniedAtMs: number;
+  /** Requests that found no room and somebody asking, since the last wish. */
+  numWaiting: number;
 }
 
 export class Leases {
@@ -33,6 +37,18 @@ export class Leases {
     // One request asks for the next lease while the others go on passing by this one.
     if (lease.isWaning(nowMs) && !isWithin(LEASE_MS, entry.wishedAtMs, nowMs)) return null;
     return lease.take(limits, claim, nowMs) ? this.#began(lease, claim.id, nowMs) : null;
+  }
+
+  /** True while somebody asks for a lease that other requests had better wait for. */
+  isComing(keyId: string, nowMs: number): boolean {
+    const entry = this.#entries.get(keyId);
+    if (entry === undefined || isWithin(LEASE_MS, entry.deniedAtMs, nowMs)) return false;
+    return isWithin(LEASE_MS, entry.wishedAtMs, nowMs);
+  }
+
+  /** Said once by each request that waits for it. */
+  wait(keyId: string): void {
+    this.#entry(keyId).numWaiting += 1;
   }
 
   /** The request whose reservation is part of a new lease. */
@@ -64,19 +80,24 @@ export class Leases {
     const hasAskedBefore = isWithin(LEASE_MS, entry.askedAtMs, nowMs);
     entry.askedAtMs = nowMs;
     if (isWithin(LEASE_MS, entry.wishedAtMs, nowMs)) return null;
+    const { numWaiting } = entry;
+    entry.numWaiting = 0;
     const last = entry.lease;
     const wasUsed = last !== null && last.peak.requests > 1 && isWithin(2 * LEASE_MS, last.fromMs, nowMs);
     if (!wasUsed && !hasAskedBefore) return null;
     entry.wishedAtMs = nowMs;
-    const first = times({ ...most, requests: 1, slots: 1 }, FIRST_REQUESTS);
-    return wasUsed ? larger(first, times(last.peak, 2)) : first;
+    const least = times({ ...most, requests: 1, slots: 1 }, Math.max(FIRST_REQUESTS, numWaiting));
+    return wasUsed ? larger(least, times(last.peak, 2)) : least;
   }
 
   /** The answer to a wish. */
-  open(keyId: string, lease: Lease | null): void {
+  open(keyId: string, lease: Lease | null, nowMs: number): void {
     const entry = this.#entry(keyId);
     entry.wishedAtMs = -Infinity;
-    if (lease === null) return;
+    if (lease === null) {
+      entry.deniedAtMs = nowMs;
+      return;
+    }
     entry.lease = lease;
     entry.open.add(lease);
   }
@@ -100,7 +121,14 @@ export class Leases {
     const known = this.#entries.get(keyId);
     if (known !== undefined) return known;
     if (this.#entries.size >= MAX_KEYS) this.#sweep();
-    const entry = { lease: null, open: new Set<Lease>(), askedAtMs: -Infinity, wishedAtMs: -Infinity };
+    const entry: Entry = {
+      lease: null,
+      open: new Set(),
+      askedAtMs: -Infinity,
+      wishedAtMs: -Infinity,
+      deniedAtMs: -Infinity,
+      numWaiting: 0,
+    };
     this.#entries.set(keyId, entry);
     return entry;
   }

@@ -1,8 +1,9 @@
 // The budget that the keys of a project share, as a SQLite Durable Object: one writer for all of them.
 import { DurableObject } from 'cloudflare:workers';
 import { logAlert } from './alert';
+import { OpenHolds, type Hold } from './holds';
 import type { ProjectClaim, ProjectHolder } from './interface';
-import { newSpent, Spending, type BudgetRefusal, type BudgetState, type Hold, type Spent } from './spending';
+import { newSpent, Spending, type BudgetRefusal, type BudgetState, type Spent } from './spending';
 import { StoredMap } from './stored-map';
 
 const SPENT = 'spent';
@@ -64,7 +65,7 @@ export class ProjectLedgerObject extends DurableObject {
   #load(projectId: string, nowMs: number): State {
     const { kv } = this.ctx.storage;
     const spent = kv.get<Spent>(SPENT) ?? newSpent(nowMs);
-    const holds = new StoredMap<Hold>(kv, HOLD);
+    const holds = new OpenHolds(new StoredMap<Hold>(kv, HOLD));
     return { spent, spending: new Spending(spent, holds, (alert) => logAlert(projectId, alert)) };
   }
 }

@@ -1,4 +1,5 @@
 // The arithmetic of a budget: what is settled and what running requests hold, per day and month. No platform, no clock of its own.
+import type { Hold, OpenHolds } from './holds';
 
 export const WINDOWS = ['day', 'month'] as const;
 export type Window = (typeof WINDOWS)[number];
@@ -35,15 +36,6 @@ type Starts = Record<Window, number>;
 /** What is settled, in the windows of now. */
 export type Spent = Record<Window, { startMs: number; micros: number }>;
 
-/** The most that a running request can cost. */
-export interface Hold {
-  micros: number;
-  /** Past this the Worker that made it is taken for dead, and it is settled in full. */
-  untilMs: number;
-  /** The windows that it is charged to, whenever it is settled. */
-  starts: Starts;
-}
-
 /** Why a budget has no room for a request. */
 export interface BudgetRefusal {
   /** When the same request may pass; null when waiting does not help. */
@@ -55,13 +47,13 @@ export interface BudgetRefusal {
 /** When a running request ends is not known; a client may ask again this soon. */
 export const HELD_RETRY_MS = 1000;
 
-/** Of a key or a project. `holds` may be a map that writes through to a disk. Whoever asks must `advance` first. */
+/** Of a key or a project. Whoever asks must `advance` first. */
 export class Spending<H extends Hold> {
   readonly #spent: Spent;
-  readonly #holds: Map<string, H>;
+  readonly #holds: OpenHolds<H>;
   readonly #onAlert: (alert: Alert) => void;
 
-  constructor(spent: Spent, holds: Map<string, H>, onAlert: (alert: Alert) => void) {
+  constructor(spent: Spent, holds: OpenHolds<H>, onAlert: (alert: Alert) => void) {
     this.#spent = spent;
     this.#holds = holds;
     this.#onAlert = onAlert;
@@ -79,33 +71,26 @@ export class Spending<H extends Hold> {
       // Never back: a clock that jumps must not open a window that was spent already.
       if (startMs > this.#spent[window].startMs) this.#spent[window] = { startMs, micros: 0 };
     }
-    const abandoned = [];
-    for (const [id, hold] of this.#holds) {
-      if (hold.untilMs > nowMs) continue;
-      this.close(budget, id, hold.micros);
-      abandoned.push(hold);
-    }
-    return abandoned;
+    return this.#holds.ended(nowMs).flatMap((id) => this.close(budget, id, Infinity)?.hold ?? []);
   }
 
   refusal(budget: Budget | null, micros: number, nowMs: number): BudgetRefusal | null {
     if (!budget?.hard) return null;
     const { startMs, micros: settled } = this.#spent[budget.window];
-    if (settled + this.#reserved(budget.window) + micros <= budget.micros) return null;
+    if (settled + this.#holds.reserved(budget.window, startMs) + micros <= budget.micros) return null;
     const isHeld = settled + micros <= budget.micros;
     const untilNext = micros <= budget.micros ? windowEnd(budget.window, startMs) - nowMs : null;
     return { retryAfterMs: isHeld ? HELD_RETRY_MS : untilNext, isHeld };
   }
 
   open(id: string, hold: H): void {
-    this.#holds.set(id, hold);
+    this.#holds.open(id, hold);
   }
 
   /** Replaces a hold by what it cost, which is never more: else the budget would be exceeded after the fact. */
   close(budget: Budget | null, id: string, usedMicros: number): { hold: H; micros: number } | undefined {
-    const hold = this.#holds.get(id);
+    const hold = this.#holds.close(id);
     if (hold === undefined) return undefined;
-    this.#holds.delete(id);
     const micros = Math.min(usedMicros, hold.micros);
     for (const window of WINDOWS) {
       const spent = this.#spent[window];
@@ -122,7 +107,7 @@ export class Spending<H extends Hold> {
     return {
       ...budget,
       settledMicros: micros,
-      reservedMicros: this.#reserved(budget.window),
+      reservedMicros: this.#holds.reserved(budget.window, startMs),
       resetsAtMs: windowEnd(budget.window, startMs),
       alertPercent: ALERT_PERCENTS.findLast((percent) => micros >= shareOf(budget, percent)) ?? null,
     };
@@ -133,15 +118,6 @@ export class Spending<H extends Hold> {
       const share = shareOf(budget, percent);
       if (before < share && share <= after) this.#onAlert({ percent, window: budget.window });
     }
-  }
-
-  #reserved(window: Window): number {
-    const { startMs } = this.#spent[window];
-    let sum = 0;
-    for (const { starts, micros } of this.#holds.values()) {
-      if (starts[window] === startMs) sum += micros;
-    }
-    return sum;
   }
 }
 

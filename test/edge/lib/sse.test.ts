@@ -45,4 +45,16 @@ describe('EventSplitter', () => {
       }),
     );
   });
+
+  it('reads an event of one line as it reads one of several', () => {
+    const part = fc.constantFrom('data:', ' ', '{"a":"é"}', '[DONE]', '\r', ':', 'x', '\ufeff', '🙂');
+    const ending = fc.constantFrom('\n\n', '\r\n\r\n', '\r\n\n');
+    fc.assert(
+      fc.property(fc.array(part, { maxLength: 6 }), ending, (parts, end) => {
+        const event = `data:${parts.join('')}${end}`;
+        // A comment is no data, and makes it an event of two lines.
+        expect(split(event, []).data).toEqual(split(`: c\n${event}`, []).data);
+      }),
+    );
+  });
 });

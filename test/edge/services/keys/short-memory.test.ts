@@ -1,5 +1,6 @@
 // A key's row is read once a moment, a bad key every time, and no answer to a change is followed by the row before it.
 import { describe, expect, it } from 'vitest';
+import { sleep } from '../../../../functions/lib/time';
 import { D1KeyRegistry, D1KeyStore } from '../../../../functions/services/keys';
 import { allForgotten, ShortMemory } from '../../../../functions/services/keys/short-memory';
 import { D1ProjectRegistry } from '../../../../functions/services/projects';
@@ -13,22 +14,70 @@ describe('the memory', () => {
   it('lasts for half a second from before the read, and not past a clock that went back', () => {
     const memory = new ShortMemory<string>();
     memory.remember('a', 'row', NOW);
-    expect(memory.recall('a', NOW)).toBe('row');
-    expect(memory.recall('a', NOW + 299)).toBe('row');
+    expect(memory.known('a', NOW)).toBe('row');
+    expect(memory.known('a', NOW + 299)).toBe('row');
     // One is to read anew.
-    expect(memory.recall('a', NOW + 300)).toBeUndefined();
-    expect(memory.recall('a', NOW + 499)).toBe('row');
-    expect(memory.recall('b', NOW)).toBeUndefined();
-    expect(memory.recall('a', NOW + 500)).toBeUndefined();
+    expect(memory.known('a', NOW + 300)).toBeUndefined();
+    expect(memory.known('a', NOW + 499)).toBe('row');
+    expect(memory.known('b', NOW)).toBeUndefined();
+    expect(memory.known('a', NOW + 500)).toBeUndefined();
     memory.remember('a', 'row', NOW);
-    expect(memory.recall('a', NOW - 1)).toBeUndefined();
+    expect(memory.known('a', NOW - 1)).toBeUndefined();
   });
 
   it('is bounded', () => {
     const memory = new ShortMemory<number>();
     for (let i = 0; i < 1001; i++) memory.remember(String(i), i, NOW);
-    expect(memory.recall('999', NOW)).toBeUndefined();
-    expect(memory.recall('1000', NOW)).toBe(1000);
+    expect(memory.known('999', NOW)).toBeUndefined();
+    expect(memory.known('1000', NOW)).toBe(1000);
+  });
+});
+
+describe('of those who ask together', () => {
+  it('one reads for all, and again when it is forgotten', async () => {
+    const memory = new ShortMemory<string>();
+    let numReads = 0;
+    const read = async () => {
+      numReads += 1;
+      await sleep(30);
+      return `row ${numReads}`;
+    };
+    const ask = () => Promise.all(Array.from({ length: 20 }, () => memory.recall('a', read)));
+    expect(new Set(await ask())).toEqual(new Set(['row 1']));
+    await allForgotten();
+    expect(new Set(await ask())).toEqual(new Set(['row 2']));
+  });
+
+  it('nobody waits long for a read that does not end', async () => {
+    const memory = new ShortMemory<string>();
+    void memory.recall('a', () => new Promise(() => {}));
+    const begunAtMs = Date.now();
+    expect(await memory.recall('a', async () => 'row')).toBe('row');
+    expect(Date.now() - begunAtMs).toBeLessThan(2000);
+    // Who reads for nobody is no reason to wait for what is known.
+    expect(await memory.recall('a', async () => 'another')).toBe('row');
+  });
+
+  it('each reads where nothing is found, or reading fails', async () => {
+    const memory = new ShortMemory<string>();
+    let numReads = 0;
+    const nothing = async () => {
+      numReads += 1;
+      await sleep(5);
+      return undefined;
+    };
+    const asked = Array.from({ length: 4 }, () => memory.recall('a', nothing));
+    expect(await Promise.all(asked)).toEqual([undefined, undefined, undefined, undefined]);
+    expect(numReads).toBe(4);
+    const fault = async () => {
+      await sleep(5);
+      throw new Error('away');
+    };
+    const [first, second] = await Promise.allSettled([
+      memory.recall('b', fault),
+      memory.recall('b', async () => 'row'),
+    ]);
+    expect([first.status, second]).toEqual(['rejected', { status: 'fulfilled', value: 'row' }]);
   });
 });
 

@@ -8,13 +8,14 @@ import {
   type Use,
 } from '../../../../functions/services/ledger';
 import { Ledger, newAccount, type Amount } from '../../../../functions/services/ledger/accounting';
+import { OpenHolds, type Hold } from '../../../../functions/services/ledger/holds';
 import type {
   Claim,
   Holder,
   ProjectClaim,
   ProjectHolder,
 } from '../../../../functions/services/ledger/interface';
-import { newSpent, Spending, type Hold } from '../../../../functions/services/ledger/spending';
+import { newSpent, Spending } from '../../../../functions/services/ledger/spending';
 import { makeUse } from '../../../support/use';
 
 const NOW = Date.UTC(2026, 10, 24, 12);
@@ -44,7 +45,7 @@ class FakeKey {
 
 /** A project's object without its disk, beside a plain list of every claim that it ever granted. */
 class FakeProject {
-  readonly #spending = new Spending<Hold>(newSpent(NOW), new Map(), () => {});
+  readonly #spending = new Spending<Hold>(newSpent(NOW), new OpenHolds(new Map()), () => {});
   readonly granted = new Map<string, { micros: number; isOpen: boolean }>();
   numRefused = 0;
   /** What went against the law, in words. */

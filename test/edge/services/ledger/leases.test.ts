@@ -101,6 +101,41 @@ describe('a key that is used much', () => {
   });
 });
 
+describe('requests that come together', () => {
+  it('ask once for all of them, however many they are', async () => {
+    const { ledger, calls, background } = makeWorker();
+    const holder = makeHolder({ concurrency: 4000 });
+    const ids = Array.from({ length: 300 }, () => newId('request'));
+    const answers = await Promise.all(
+      ids.map((id) => {
+        const claim = { id, most: { tokens: 5, micros: 10 }, lifeMs: 60_000, use: USE };
+        return ledger.reserve(holder, claim, (work) => background.push(work));
+      }),
+    );
+    expect(answers.filter(({ refusal }) => refusal !== null)).toEqual([]);
+    expect(calls.filter((call) => call === 'reserve').length).toBeLessThan(30);
+    const { concurrency, budget } = await ledger.read(holder);
+    expect([concurrency.running, budget?.reservedMicros]).toEqual([300, 3000]);
+    await Promise.all(ids.map((id) => ledger.settle(holder, id, { tokens: 1, micros: 4 }, USE)));
+    await Promise.all(background);
+    const state = await bindings.LEDGER.getByName(holder.id).read(holder.limits);
+    expect([state.concurrency.running, state.budget?.settledMicros]).toEqual([0, 1200]);
+  });
+
+  it('do not wait for one another near a limit, where nothing is lent', async () => {
+    const { ledger, calls, background } = makeWorker();
+    const holder = makeHolder({ concurrency: 20 });
+    const reserve = () => {
+      const claim = { id: newId('request'), most: { tokens: 5, micros: 10 }, lifeMs: 60_000, use: USE };
+      return ledger.reserve(holder, claim, (work) => background.push(work));
+    };
+    const answers = await Promise.all(Array.from({ length: 20 }, reserve));
+    expect(answers.filter(({ refusal }) => refusal !== null)).toEqual([]);
+    expect(calls).toHaveLength(20);
+    expect((await reserve()).refusal?.limit).toBe('concurrency');
+  });
+});
+
 describe('a key that is used now and then', () => {
   it('asks for each request', async () => {
     const { calls, background, run } = makeWorker();

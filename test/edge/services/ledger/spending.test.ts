@@ -1,12 +1,7 @@
 // Warnings of a budget, worked out by hand; that spending never exceeds a budget is in accounting.test.ts and client.test.ts.
 import { describe, expect, it } from 'vitest';
-import {
-  newSpent,
-  Spending,
-  type Alert,
-  type Budget,
-  type Hold,
-} from '../../../../functions/services/ledger/spending';
+import { OpenHolds, type Hold } from '../../../../functions/services/ledger/holds';
+import { newSpent, Spending, type Alert, type Budget } from '../../../../functions/services/ledger/spending';
 
 const NOON = Date.UTC(2026, 10, 24, 12);
 const DAY = 24 * 60 * 60_000;
@@ -14,7 +9,9 @@ const BUDGET: Budget = { micros: 200, window: 'day', hard: false };
 
 function open() {
   const alerts: Alert[] = [];
-  const spending = new Spending<Hold>(newSpent(NOON), new Map(), (alert) => alerts.push(alert));
+  const spending = new Spending<Hold>(newSpent(NOON), new OpenHolds(new Map()), (alert) =>
+    alerts.push(alert),
+  );
   let count = 0;
   const spend = (micros: number, budget: Budget | null = BUDGET, nowMs = NOON) => {
     spending.advance(budget, nowMs);
