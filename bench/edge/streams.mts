@@ -24,8 +24,18 @@ export async function measureStreams(edge: Edge, mock: MockBackend) {
   }
   await sleep(HOLD_MS);
   const atOnce = memoryOf(edge.pid);
-  await mock.ask('release');
-  const outcomes = await Promise.all(running);
+  const outcomes = await releaseAll(mock, Promise.all(running));
   const whole = outcomes.filter((outcome) => outcome?.ending === 'answer').length;
   return { open, lost: STREAMS - whole, before, atOnce, after: memoryOf(edge.pid) };
+}
+
+/** Also those that open only now, on a machine that was too busy before. */
+async function releaseAll<T>(mock: MockBackend, ending: Promise<T[]>): Promise<T[]> {
+  const endMs = Date.now() + OPEN_LIMIT_MS;
+  for (let outcomes: T[] | undefined; Date.now() < endMs;) {
+    await mock.ask('release');
+    outcomes = await Promise.race([ending, sleep(500, undefined)]);
+    if (outcomes !== undefined) return outcomes;
+  }
+  throw new Error('the streams did not come to their end within a minute');
 }
