@@ -40,10 +40,9 @@ it('every rung answers, says which it is, and is counted', async () => {
   const texts = await Promise.all(
     [one, other].map(async (response) => (await readStream(response as Response)).text),
   );
-  expect([one, other].map((response) => rungOf(response as Response)).toSorted()).toEqual([
-    'coalesced',
-    'full',
-  ]);
+  expect(new Set([one, other].map((response) => rungOf(response as Response)))).toEqual(
+    new Set(['coalesced', 'full']),
+  );
   expect(texts[0]).toBe(texts[1]);
 
   const compare = {
