@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gpu_backend.engine.adapter_store import AdapterStore
 from gpu_backend.engine.rows import Stretch
+from gpu_backend.engine.sequence import Sequence as RunningSequence
 from gpu_backend.layers.batch import ForwardBatch, PromptSpan, SourceSpan
 from gpu_backend.layers.lora import BatchAdapters, LoraAdapter, batch_adapters
 
@@ -48,6 +49,20 @@ class Batches:
             spans=tuple(spans),
             sources=tuple(sources),
             adapters=self._adapters_of(stretches, len(token_ids)),
+        )
+
+    def ahead(self, sequence: RunningSequence, positions: range) -> ForwardBatch:
+        """Rows for these positions of one sequence without an adapter, each of which sees those before it, whatever tokens will stand there."""
+        num_columns = -(-positions.stop // self._block_size)
+        positions_N = torch.arange(positions.start, positions.stop, device=self._device)
+        return ForwardBatch(
+            token_ids_N=torch.zeros_like(positions_N),
+            positions_N=positions_N,
+            slots_N=self.tensor(self.slots(sequence.blocks, positions)),
+            num_decodes=len(positions),
+            decode_blocks_BM=self.tensor(sequence.blocks[:num_columns]).repeat(len(positions), 1),
+            decode_lengths_B=positions_N + 1,
+            spans=(),
         )
 
     def slots(self, blocks: list[int], positions: range) -> list[int]:

@@ -83,8 +83,7 @@ class DraftRound:
         if draft_alone is None or sequence.request.adapter is not None:
             return None
         first = len(sequence.token_ids) - 1
-        places = [Stretch(sequence, range(first + index, first + index + 1), index) for index in range(most + 1)]
-        rows = self._batches.of(places, len(places), [sequence.token_ids[-1]] * len(places))
+        rows = self._batches.ahead(sequence, range(first, first + most + 1))
         drafted = draft_alone(sequence.token_ids[-1], self._deep_before_newest(sequence), replace(rule, most=most), self._cache, rows)
         x_NH = self._run_upper(drafted.lower_TH, rows.first(len(drafted.tokens)))
         self._keep(sequence, first, x_NH)

@@ -40,14 +40,17 @@ def measure_round_costs(model: CausalLM, drafter: Drafter, num_rounds: int = 12)
 
 
 def _times_alone(draft_alone: DraftAlone, model: CausalLM, cache: PagedKVCache, num_rounds: int) -> Tensor:
-    """Of the lower layers and of the guess, where a sequence makes its drafts in one call: the best of calls without a draft, and what two drafts add to it."""
+    """Of the lower layers and of the guess, where a sequence makes its drafts in one call: the best of calls without a draft, and what two drafts add to it.
+    Between two calls the upper layers run, as between two rounds: what they read pushes the drafter's weights out of the processor's cache."""
     rows, deep_H = _decoding_batch(1, model.device, _ALONE + 1), torch.zeros(model.config.hidden_size, device=model.device)
+    row = rows.first(1)
 
-    def times_of(num_drafts: int) -> float:
+    def time_of(num_drafts: int) -> float:
+        model(row, cache)
         rule = DraftRule(num_drafts, least_kept=0.0, least_to_go_on=0.0)
-        return min(_timed(lambda x_H: draft_alone(0, x_H, rule, cache, rows.first(num_drafts + 1)), deep_H)[1] for _ in range(num_rounds))
+        return _timed(lambda x_H: draft_alone(0, x_H, rule, cache, rows.first(num_drafts + 1)), deep_H)[1]
 
-    lower, whole = times_of(0), times_of(_ALONE)
+    lower, whole = (min(times) for times in zip(*((time_of(0), time_of(_ALONE)) for _ in range(num_rounds)), strict=True))
     return torch.tensor([lower, max(0.0, (whole - lower) / _ALONE - lower)], dtype=torch.float64)
 
 
