@@ -56,10 +56,11 @@ def main() -> None:
         groups = [range(first, min(first + batch, len(prompts))) for first in range(0, len(prompts) if batch == 1 else min(len(prompts), 4 * batch), batch)]
         ways = {"full": Way(), "early": Way()}
         before = [bench.count(name) for name in METRICS]
-        for _ in range(options.rounds):
+        for index in range(options.rounds):
             wait_until_quiet()
             for number, group in enumerate(groups):
-                for name, way in ways.items():
+                # Who comes first finds the processor as the other way left it, so that turns change.
+                for name, way in list(ways.items())[:: 1 if (index + number) % 2 else -1]:
                     _run(served, prompts, group, way, number, drafts=name == "early")
         drafted, accepted, generated = (bench.count(name) - then for name, then in zip(METRICS, before, strict=True))
         same = ways["full"].answers == ways["early"].answers
