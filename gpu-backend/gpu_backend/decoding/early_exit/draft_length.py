@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 # What is known before an answer's first draft weighs as much as so many drafts.
 _PRIOR_WEIGHT = 4.0
-# What a round does between its passes is not among its costs, and more the more sequences there are: a smaller gain than this is none.
-_LEAST_GAIN = 1.15
 # A draft counts for less with every round, so that the estimate follows the text; and with every step that drafts nothing, so that it is tried again.
 _MEMORY, _FADING = 0.9, 0.95
 
@@ -96,8 +94,7 @@ class DraftLengths:
     def best(self, num: int, rate: float, num_others: int = 0) -> int:
         """Drafts for each of `num` sequences whose acceptance is `rate` in the mean: what brings all sequences of the step together the most tokens in a unit
         of time, 0 where no drafts pay. The others have none, and wait for the round."""
-        best = max(range(self.most + 1), key=lambda count: self._speed(num, rate, count, num_others))
-        return best if self._speed(num, rate, best, num_others) >= _LEAST_GAIN * self._speed(num, rate, 0, num_others) else 0
+        return max(range(self.most + 1), key=lambda count: self._speed(num, rate, count, num_others))
 
     def choose(self, rates: Sequence[float], num_others: int = 0) -> DraftRule:
         """The rule for one step of sequences with these acceptance rates, beside others that draft nothing."""

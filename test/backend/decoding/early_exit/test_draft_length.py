@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_backend.decoding.early_exit.draft_length import NO_DRAFTS, Acceptance, DraftLengths, PassCost, RoundCosts, expected_speed_up
+from gpu_backend.decoding.early_exit.draft_length import NO_DRAFTS, Acceptance, DraftLengths, PassCost, RoundCosts
 
 # A pass costs 1 for the weights below the exit, 2 above, and a tenth of that for each row.
 COSTS = RoundCosts(lower=PassCost.line(1.0, 0.1), draft=PassCost.line(0.2, 0.0), upper=PassCost.line(2.0, 0.2))
@@ -57,17 +57,10 @@ def test_who_drafts_nothing_counts_too() -> None:
 
 
 def test_large_batches_compute_and_drafts_no_longer_pay() -> None:
-    costs = RoundCosts(lower=PassCost.line(1.0, 0.5), draft=PassCost.line(0.2, 0.1), upper=PassCost.line(2.5, 0.7))
+    costs = RoundCosts(lower=PassCost.line(1.0, 0.5), draft=PassCost.line(0.2, 0.1), upper=PassCost.line(2.0, 1.0))
     lengths = DraftLengths(costs, prior=0.5)
     assert lengths.best(1, 0.8) > 0
     assert lengths.best(16, 0.8) == 0
-
-
-def test_a_gain_too_small_to_be_one_is_left() -> None:
-    # Without drafts a token in 4.5; one draft, right at a rate of 0.8, brings 1.8 tokens in 7.3, which is 1.11 times as fast.
-    costs = RoundCosts(lower=PassCost.line(1.0, 0.5), draft=PassCost.line(0.2, 0.1), upper=PassCost.line(2.0, 1.0))
-    assert expected_speed_up(costs, 0.8, 1) == pytest.approx(1.8 * 4.5 / 7.3)
-    assert DraftLengths(costs, prior=0.5).best(1, 0.8) == 0
 
 
 def test_acceptance_by_hand() -> None:
@@ -86,11 +79,11 @@ def test_bad_drafts_end_drafting() -> None:
     for _ in range(12):
         acceptance.note(2, 0)
     assert lengths.best(1, acceptance.rate) == 0
-    # Some forty tokens later they are tried again, and given up sooner where they are still bad.
+    # Some twenty tokens later they are tried again, and given up sooner where they are still bad.
     steps = 0
     while not lengths.best(1, acceptance.rate):
         acceptance.fade()
         steps += 1
-    assert 20 <= steps <= 60
+    assert 10 <= steps <= 40
     acceptance.note(2, 0)
     assert lengths.best(1, acceptance.rate) == 0
