@@ -10,7 +10,7 @@ const scope = 'keys:admin';
 const path = '/v1/projects';
 const unknown = `${path}/prj_unknown`;
 const body = { name: 'Web shop' };
-const budget = { limit_micros: 7000, window: 'day', enforcement: 'soft' };
+const budget = { limit_micros: 8_642_097_531, window: 'day', enforcement: 'soft' };
 const projectId = ROOT_PROJECT_ID;
 testRouteSecurity({ operationId: 'createProject', method: 'POST', path, body, scope, projectId });
 testRouteSecurity({ operationId: 'listProjects', method: 'GET', path, scope });
@@ -131,7 +131,7 @@ describe('PATCH /v1/projects/{id}', () => {
       '["name"]',
       '["budget"]',
     ]);
-    expect(JSON.stringify(entries)).not.toContain('7000');
+    expect(JSON.stringify(entries)).not.toContain(String(budget.limit_micros));
   });
 
   it('is 403 for a budget that its own admins set, and changes nothing', async () => {
