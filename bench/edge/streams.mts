@@ -32,9 +32,9 @@ export async function measureStreams(edge: Edge, mock: MockBackend) {
 /** Also those that open only now, on a machine that was too busy before. */
 async function releaseAll<T>(mock: MockBackend, ending: Promise<T[]>): Promise<T[]> {
   const endMs = Date.now() + OPEN_LIMIT_MS;
-  for (let outcomes: T[] | undefined; Date.now() < endMs;) {
+  while (Date.now() < endMs) {
     await mock.ask('release');
-    outcomes = await Promise.race([ending, sleep(500, undefined)]);
+    const outcomes = await Promise.race([ending, sleep(500, undefined)]);
     if (outcomes !== undefined) return outcomes;
   }
   throw new Error('the streams did not come to their end within a minute');

@@ -197,6 +197,15 @@ def load_catalog(path: Path = DEFAULT_CATALOG) -> list[ModelSpec]:
     return specs
 
 
+def find_judge(path: Path, model_id: str) -> tuple[ModelSpec, ModelSpec]:
+    """The row of a model that judges, and the row of its weights, which may be the same. Raises ConfigError."""
+    specs = {spec.id: spec for spec in load_catalog(path)}
+    spec = specs.get(model_id)
+    if spec is None or spec.judge is None:
+        raise ConfigError(f"{path} has no row {model_id!r} with a table `judge`")
+    return spec, spec if spec.base is None else specs[spec.base]
+
+
 def _spec_of(row: dict[str, Any], base_folder: Path) -> ModelSpec:
     try:
         judge = JudgeSpec(**_with_tuples(row["judge"])) if "judge" in row else None

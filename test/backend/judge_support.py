@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,14 @@ def write_adapter(folder: Path, *, seed: int = 3, size: float = 0.2, **config: o
     folder.mkdir(exist_ok=True)
     (folder / WEIGHTS).write_bytes(content.weights)
     (folder / CONFIG).write_bytes(content.config)
+
+
+def spoiled(folder: Path, tmp_path: Path, file: str, change: dict[str, object]) -> Path:
+    """A copy of a catalog with other values in one of its JSON files."""
+    root = Path(shutil.copytree(folder, tmp_path / "catalog", copy_function=shutil.copy2))
+    config = json.loads((root / file).read_text())
+    (root / file).write_text(json.dumps({**config, **change}))
+    return root
 
 
 def _write_checkpoint(folder: Path, config: dict[str, Any]) -> None:

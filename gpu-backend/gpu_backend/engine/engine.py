@@ -224,7 +224,8 @@ class Engine:
     def _advance(self, plan: Plan, readings: list[Reading], events: list[tuple[str, Event]]) -> None:
         """Record what was computed and hand out what each finished row brings. Sequences cancelled meanwhile are skipped."""
         left_early = {reading.sequence for reading in readings if reading.left_early}
-        self._metrics.early_labels.labels(self.name).inc(len(left_early))
+        if left_early:
+            self._metrics.early_labels.labels(self.name).inc(len(left_early))
         self._scheduler.advance(plan, left_early)
         for reading in readings:
             sequence, request_id = reading.sequence, reading.sequence.request.id

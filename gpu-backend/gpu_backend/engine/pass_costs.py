@@ -34,7 +34,7 @@ def measure_round_costs(model: CausalLM, drafter: Drafter, num_rounds: int = 12)
         rounds.append([_times(model, drafter, cache, batch) for batch in batches])
     parts = torch.tensor(rounds, dtype=torch.float64).amin(dim=0).cummax(dim=0).values
     if drafter.draft_alone is not None:
-        parts[0, :2] = _times_alone(drafter.draft_alone, model, cache, num_rounds)
+        parts[0, :2] = _times_alone(drafter.draft_alone, model, cache, len(rounds))
     lower, draft, upper = (PassCost(tuple(zip(_ROWS, part, strict=True))) for part in parts.T.tolist())
     return RoundCosts(lower=lower, draft=draft, upper=upper)
 

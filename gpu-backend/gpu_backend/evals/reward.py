@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from gpu_backend.chat_template import ChatTemplate
-from gpu_backend.config import DEFAULT_CATALOG, ConfigError, ModelSpec, load_catalog
+from gpu_backend.config import DEFAULT_CATALOG, ConfigError, find_judge
 from gpu_backend.data.preference_pairs import PreferencePair
 from gpu_backend.data.scalar_rows import scalar_rows
 from gpu_backend.data.training_part import hh_training_pairs
@@ -48,7 +48,8 @@ def run(options: argparse.Namespace) -> None:
     if options.limit is not None and options.limit < 10:
         raise ConfigError("--limit must be at least 10")
     sets = _sets(options)
-    spec, base_folder = _row(options)
+    spec, base = find_judge(options.catalog, options.model)
+    base_folder = base.folder(options.models_dir)
     assert spec.judge is not None
     tokenizer = Tokenizer.from_file(base_folder / "tokenizer.json")
     judge = Judge.from_folder(spec.folder(options.models_dir), tokenizer, spec.judge)
@@ -104,15 +105,6 @@ def _sets(options: argparse.Namespace) -> list[PreferenceSet]:
     if not sets:
         raise ConfigError("give --data DIR, --pairs FILE or both")
     return sets
-
-
-def _row(options: argparse.Namespace) -> tuple[ModelSpec, Path]:
-    """The row that judges, and the folder of its base."""
-    specs = {spec.id: spec for spec in load_catalog(options.catalog)}
-    spec = specs.get(options.model)
-    if spec is None or spec.judge is None:
-        raise ConfigError(f"{options.catalog} has no row {options.model!r} with a table `judge`")
-    return spec, (specs[spec.base] if spec.base is not None else spec).folder(options.models_dir)
 
 
 def _scalar_control(base_folder: Path, tokenizer: Tokenizer, folder: Path, max_tokens: int) -> Control:

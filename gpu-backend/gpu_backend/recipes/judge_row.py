@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpu_backend.config import JudgeSpec, load_catalog
+from gpu_backend.config import JudgeSpec, find_judge
 from gpu_backend.models.reward.judge import Judge
 from gpu_backend.tokenizer import Tokenizer
 
@@ -30,12 +30,9 @@ class JudgeRow:
 
 
 def open_judge_row(model_id: str, options: argparse.Namespace) -> JudgeRow:
-    """Raises RecipeError where the row or its base is missing."""
-    specs = {spec.id: spec for spec in load_catalog(options.catalog)}
-    spec = specs.get(model_id)
-    if spec is None or spec.judge is None:
-        raise RecipeError(f"{options.catalog} has no row {model_id!r} with a table `judge`")
-    base = specs[spec.base] if spec.base is not None else spec
+    """Raises ConfigError where the row is missing, RecipeError where its base is."""
+    spec, base = find_judge(options.catalog, model_id)
+    assert spec.judge is not None
     base_folder = base.folder(options.models_dir)
     if not base_folder.exists():
         raise RecipeError(f"{base_folder} does not exist: run `npm start` once, it fetches {base.id}")

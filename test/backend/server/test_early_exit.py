@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,7 +22,7 @@ from gpu_backend.server import exit_adapters
 from gpu_backend.server.app import create_app
 from gpu_backend.server.loading import load_served_models
 from gpu_backend.server.served_model import ServedModel
-from judge_support import BASE, row, write_catalog
+from judge_support import BASE, row, spoiled, write_catalog
 
 from .conftest import SECRET, serving
 from .test_chat import BODY, chat, events_of, metric
@@ -125,13 +124,6 @@ def test_a_model_without_an_adapter_has_no_early_exit(folder: Path, tmp_path: Pa
         assert chat(client, **{**BODY, "max_tokens": 4}).status_code == 200
 
 
-def spoiled(folder: Path, tmp_path: Path, change: dict[str, object]) -> Path:
-    root = Path(shutil.copytree(folder, tmp_path / "catalog", copy_function=shutil.copy2))
-    config = json.loads((root / "exit" / CONFIG).read_text())
-    (root / "exit" / CONFIG).write_text(json.dumps({**config, **change}))
-    return root
-
-
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -144,11 +136,11 @@ def spoiled(folder: Path, tmp_path: Path, change: dict[str, object]) -> Path:
 )
 def test_an_adapter_that_does_not_fit_is_refused_at_start(folder: Path, tmp_path: Path, change: dict[str, object], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        load(spoiled(folder, tmp_path, change))
+        load(spoiled(folder, tmp_path, f"exit/{CONFIG}", change))
 
 
 def test_a_missing_file_is_named(folder: Path, tmp_path: Path) -> None:
-    root = spoiled(folder, tmp_path, {})
+    root = spoiled(folder, tmp_path, f"exit/{CONFIG}", {})
     (root / "exit" / WEIGHTS).unlink()
     with pytest.raises(ConfigError, match=WEIGHTS):
         load(root)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from gpu_backend.decoding.early_exit.label_exit import CONFIG, WEIGHTS, LabelExi
 from gpu_backend.models.revision import judge_revision
 from gpu_backend.server.app import create_app
 from gpu_backend.server.served_model import ServedModel
-from judge_support import JUDGE_TEMPLATE, judge_table, row, write_catalog
+from judge_support import JUDGE_TEMPLATE, judge_table, row, spoiled, write_catalog
 from support import run_dry
 
 from .conftest import SECRET, serving
@@ -169,13 +168,6 @@ def test_a_judge_without_a_label_exit_has_no_early_verdicts(folder: Path, tmp_pa
         assert compared(client, early_exit={"mode": "auto"})["early_exit"]["mode"] == "off"
 
 
-def spoiled(folder: Path, tmp_path: Path, change: dict[str, object]) -> Path:
-    root = Path(shutil.copytree(folder, tmp_path / "catalog", copy_function=shutil.copy2))
-    config = json.loads((root / "exit" / CONFIG).read_text())
-    (root / "exit" / CONFIG).write_text(json.dumps({**config, **change}))
-    return root
-
-
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -187,11 +179,11 @@ def spoiled(folder: Path, tmp_path: Path, change: dict[str, object]) -> Path:
 )
 def test_a_label_exit_that_does_not_fit_is_refused_at_start(folder: Path, tmp_path: Path, change: dict[str, object], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        judge_of(spoiled(folder, tmp_path, change))
+        judge_of(spoiled(folder, tmp_path, f"exit/{CONFIG}", change))
 
 
 def test_other_weights_of_the_judge_are_refused(folder: Path, tmp_path: Path) -> None:
-    root = spoiled(folder, tmp_path, {})
+    root = spoiled(folder, tmp_path, f"exit/{CONFIG}", {})
     config = root / "lora" / "adapter_config.json"
     config.write_text(config.read_text() + "\n")
     with pytest.raises(ConfigError, match="it was fitted to the judge"):
@@ -199,7 +191,7 @@ def test_other_weights_of_the_judge_are_refused(folder: Path, tmp_path: Path) ->
 
 
 def test_a_missing_file_is_named(folder: Path, tmp_path: Path) -> None:
-    root = spoiled(folder, tmp_path, {})
+    root = spoiled(folder, tmp_path, f"exit/{CONFIG}", {})
     (root / "exit" / WEIGHTS).unlink()
     with pytest.raises(ConfigError, match=WEIGHTS):
         judge_of(root)

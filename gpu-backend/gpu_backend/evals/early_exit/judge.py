@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gpu_backend.config import DEFAULT_CATALOG, ConfigError, EngineConfig, ModelSpec, load_catalog
+from gpu_backend.config import DEFAULT_CATALOG, ConfigError, EngineConfig, find_judge
 from gpu_backend.data.preference_pairs import PreferencePair
 from gpu_backend.data.training_part import hh_training_pairs
 from gpu_backend.decoding.early_exit.label_exit import LabelExit, LabelExitConfig, LabelPoint
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
     """Raises ConfigError, OSError or ValueError where something that was asked for is missing."""
     if options.pairs < 50 or options.limit < 10:
         raise ConfigError("--pairs must be at least 50, and --limit at least 10")
-    spec, base = _rows(options)
+    spec, base = find_judge(options.catalog, options.model)
     assert spec.judge is not None
     folder, base_path = spec.folder(options.models_dir), base.folder(options.models_dir)
     config = EngineConfig()
@@ -105,8 +105,9 @@ def run(options: argparse.Namespace) -> None:
 def depth_rows(name: str, readings: LabelReadings, reading: Reading, thresholds: dict[float, float], num_layers: int, temperature: float) -> list[DepthRow]:
     """One row for each operating point."""
     rows = []
+    read_N = reading.of(readings)
     for level, threshold in thresholds.items():
-        outcome = gated(reading.of(readings), readings.differences_N, threshold, temperature)
+        outcome = gated(read_N, readings.differences_N, threshold, temperature)
         both_P, alone_P = outcome.losses_2P
         early = float(outcome.leaves_N.mean())
         rows.append(
@@ -123,15 +124,6 @@ def depth_rows(name: str, readings: LabelReadings, reading: Reading, thresholds:
             )
         )
     return rows
-
-
-def _rows(options: argparse.Namespace) -> tuple[ModelSpec, ModelSpec]:
-    """The row that judges, and that of its weights."""
-    specs = {spec.id: spec for spec in load_catalog(options.catalog)}
-    spec = specs.get(options.model)
-    if spec is None or spec.judge is None:
-        raise ConfigError(f"{options.catalog} has no row {options.model!r} with a table `judge`")
-    return spec, spec if spec.base is None else specs[spec.base]
 
 
 def _cells(row: DepthRow) -> tuple[str, ...]:

@@ -38,7 +38,8 @@ class Reading:
         return result
 
     def thresholds(self, readings: LabelReadings) -> list[float]:
-        return [float(np.quantile(np.abs(self.of(readings)), 1 - share)) for share in _SHARES]
+        thresholds: list[float] = np.quantile(np.abs(self.of(readings)), 1 - _SHARES).tolist()
+        return thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +78,11 @@ def choose_layer(fitted_on: LabelReadings, held_out: LabelReadings, num_layers: 
     for layer in fitted_on.layers:
         reading = fit_reading(fitted_on, layer)
         read_N = reading.of(held_out)
+        outcomes = [gated(read_N, held_out.differences_N, threshold, temperature) for threshold in reading.thresholds(fitted_on)]
         shares = []
         for level in LEVELS:
             share = 0.0
-            for threshold in reading.thresholds(fitted_on):
-                outcome = gated(read_N, held_out.differences_N, threshold, temperature)
+            for outcome in outcomes:
                 if outcome.losses_2P.mean(axis=1).max() > _MARGIN * level:
                     break
                 share = float(outcome.leaves_N.mean())

@@ -116,9 +116,13 @@ class Comparisons:
         """Every pair (i, j) with i in slot A, with j there, or both. The same text is read once, however many ask for it."""
         self.num_comparisons += len(pairs)
         criteria = range(len(self.criteria))
-        ids = await asyncio.to_thread(self._encode, [(a, b, c) for i, j in pairs for a, b in ((i, j), (j, i)) for c in criteria])
+        every = [(a, b, c) for i, j in pairs for a, b in ((i, j), (j, i)) for c in criteria]
         wanted = [(a, b, c) for i, j in pairs for (a, b), is_wanted in zip(((i, j), (j, i)), orders, strict=True) if is_wanted for c in criteria]
-        scores = await self._read(wanted, ids)
+        ids, prompts = await asyncio.to_thread(self._encode, every, wanted)
+        for a, b, criterion in wanted:
+            self._own_tokens[a] += len(ids[a, b, criterion])
+        answers = await self._reader.read(prompts)
+        scores = {prompt.ids: answer for prompt, answer in zip(prompts, answers, strict=True)}
 
         def scores_of(a: int, b: int) -> tuple[LabelScoresReady, ...]:
             return tuple(scores[ids[a, b, criterion]] for criterion in criteria)
@@ -128,20 +132,14 @@ class Comparisons:
             for i, j in pairs
         }
 
-    def _encode(self, asked: Sequence[Asked]) -> dict[Asked, tuple[int, ...]]:
+    def _encode(self, every: Sequence[Asked], wanted: Sequence[Asked]) -> tuple[dict[Asked, tuple[int, ...]], list[Prompt]]:
+        """The ids of all of them, and what is to be read of those that are wanted."""
         question, answers = self.fitted.question, self.fitted.answers
         try:
-            return {(a, b, c): tuple(self._judge.encode(question, answers[a], answers[b], self.criteria[c].description)) for a, b, c in asked}
+            ids = {(a, b, c): tuple(self._judge.encode(question, answers[a], answers[b], self.criteria[c].description)) for a, b, c in every}
+            return ids, self._prompts(wanted, ids)
         except TemplateRefusedError as error:
             raise BackendError("unsupported_value", str(error), param="input") from error
-
-    async def _read(self, wanted: Sequence[Asked], ids: Mapping[Asked, tuple[int, ...]]) -> dict[tuple[int, ...], LabelScoresReady]:
-        """By the prompt's ids."""
-        for a, b, criterion in wanted:
-            self._own_tokens[a] += len(ids[a, b, criterion])
-        prompts = await asyncio.to_thread(self._prompts, wanted, ids)
-        answers = await self._reader.read(prompts)
-        return {prompt.ids: scores for prompt, scores in zip(prompts, answers, strict=True)}
 
     def _prompts(self, wanted: Sequence[Asked], ids: Mapping[Asked, tuple[int, ...]]) -> list[Prompt]:
         """Each text once, in the order in which they are to be read."""
