@@ -204,6 +204,8 @@ describe('a run that fails', () => {
 
   it('gives each its own event in a stream, and the next request a run of its own', async () => {
     const key = await makeKey();
+    // The key is known then and has a lease, so that the five do not wait for each other and meet in the run.
+    await (await send(key, newBody().body)).text();
     const { seed, body } = newBody({ model: 'error-event', stream: true });
     const responses = await Promise.all(Array.from({ length: 5 }, () => send(key, body)));
     for (const response of responses) {
