@@ -10,6 +10,14 @@ export async function sleep(ms: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+/** Looks again and again while it is to wait, `maxLooks` times at most: for what another request does, whose promise this one must not wait for. */
+export async function waitWhile(
+  isToWait: () => boolean,
+  { lookMs, maxLooks }: { lookMs: number; maxLooks: number },
+): Promise<void> {
+  for (let looks = 0; isToWait() && looks < maxLooks; looks++) await sleep(lookMs);
+}
+
 /** What `within` gives when the promise was not settled in time. */
 export const TIMED_OUT = Symbol('timed out');
 

@@ -1,5 +1,5 @@
 // What was read of keys and their projects, for a moment: a change waits that moment before it is answered, so no answer is followed by an old row.
-import { sleep } from '../../lib/time';
+import { sleep, waitWhile } from '../../lib/time';
 
 /** A Worker uses what it has read for so long. */
 const MEMORY_MS = 500;
@@ -8,9 +8,8 @@ const DUE_MS = 300;
 /** A timer may be early by a little. */
 const MARGIN_MS = 20;
 const MAX_ENTRIES = 1000;
-/** How often, and how many times, a request looks whether another one has read what it needs; a promise of that one it must not wait for. */
-const LOOK_MS = 10;
-const MAX_LOOKS = 50;
+/** How often, and how many times, a request looks whether another one has read what it needs. */
+const LOOKS = { lookMs: 10, maxLooks: 50 };
 
 export class ShortMemory<T> {
   readonly #entries = new Map<string, { value: T; readAtMs: number; isDue: boolean }>();
@@ -20,9 +19,9 @@ export class ShortMemory<T> {
   /** What is known, or what `read` finds and is to be remembered. Of those who ask together for what nobody knows one reads. */
   async recall(name: string, read: () => Promise<T | undefined>): Promise<T | undefined> {
     let known = this.known(name, Date.now());
-    for (let looks = 0; known === undefined && looks < MAX_LOOKS && this.#isBeingRead(name); looks++) {
-      await sleep(LOOK_MS);
-      known = this.known(name, Date.now());
+    if (known === undefined && this.#isBeingRead(name)) {
+      const isMissing = () => (known = this.known(name, Date.now())) === undefined;
+      await waitWhile(() => isMissing() && this.#isBeingRead(name), LOOKS);
     }
     if (known !== undefined) return known;
     const readAtMs = Date.now();
@@ -60,7 +59,7 @@ export class ShortMemory<T> {
 
   #isBeingRead(name: string): boolean {
     const ageMs = Date.now() - (this.#reading.get(name) ?? -Infinity);
-    return ageMs >= 0 && ageMs < LOOK_MS * MAX_LOOKS;
+    return ageMs >= 0 && ageMs < LOOKS.lookMs * LOOKS.maxLooks;
   }
 }
 

@@ -1,6 +1,6 @@
 // Reaches the Durable Objects of a key and of its project from a Worker, which passes by them while it has a lease.
 import { messageOf } from '../../lib/message-of';
-import { sleep } from '../../lib/time';
+import { sleep, waitWhile } from '../../lib/time';
 import type { Amount, LimitState, Use } from './accounting';
 import type { LedgerObject } from './durable-object';
 import type {
@@ -19,11 +19,9 @@ import type { BudgetRefusal, BudgetState } from './spending';
 
 const NOTHING = { tokens: 0, micros: 0 };
 /** How often, and how many times, a request whose lease has ended looks whether the ledger knows of it. */
-const LOOK_MS = 20;
-const MAX_LOOKS = 500;
+const ARRIVAL_LOOKS = { lookMs: 20, maxLooks: 500 };
 /** The same of a request that finds no room in a lease while another request asks for the next: later it asks for itself. */
-const COMING_LOOK_MS = 10;
-const MAX_COMING_LOOKS = 50;
+const COMING_LOOKS = { lookMs: 10, maxLooks: 50 };
 /** Requests that end so close together are settled in one call. */
 const GATHER_MS = 10;
 
@@ -55,7 +53,7 @@ export class DurableObjectLedger implements LedgerService {
     const lease = this.#leases.leaseOf(claimId);
     if (lease?.settle(claimId, used, use) === true) return;
     if (lease !== undefined) {
-      await arrivalOf(lease);
+      if (lease.phase !== 'arrived') await arrivalOf(lease);
       await this.#settleWithOthers(holder, { id: claimId, used, use });
       return;
     }
@@ -95,13 +93,14 @@ export class DurableObjectLedger implements LedgerService {
 
   /** By a lease, or by asking; of requests that come together one asks for all, and the others wait for its lease. */
   async #passBy(holder: Holder, claim: Claim, background: Background): Promise<Answer> {
-    for (let looks = 0; ; looks++) {
-      const state = this.#leases.take(holder, claim, Date.now());
-      if (state !== null) return { refusal: null, state };
-      if (looks === MAX_COMING_LOOKS || !this.#leases.isComing(holder.id, Date.now())) break;
-      if (looks === 0) this.#leases.wait(holder.id);
-      await sleep(COMING_LOOK_MS);
+    const isComing = () => this.#leases.isComing(holder.id, Date.now());
+    let state = this.#leases.take(holder, claim, Date.now());
+    if (state === null && isComing()) {
+      this.#leases.wait(holder.id);
+      const isWithout = () => (state = this.#leases.take(holder, claim, Date.now())) === null;
+      await waitWhile(() => isWithout() && isComing(), COMING_LOOKS);
     }
+    if (state !== null) return { refusal: null, state };
     const asking = this.#ask(holder, claim, background);
     // A caller who leaves meanwhile must not take the lease along.
     background(asking.then(nothing, nothing));
@@ -195,10 +194,7 @@ function projectOf({ projectId, projectBudget }: Holder): ProjectHolder | null {
 
 function nothing(): void {}
 
-/** A look now and then: a request must not wait for a promise of another one. */
 async function arrivalOf(lease: Lease): Promise<void> {
-  for (let looks = 0; lease.phase !== 'arrived'; looks++) {
-    if (lease.phase === 'lost' || looks === MAX_LOOKS) throw new Error('the lease was not given back');
-    await sleep(LOOK_MS);
-  }
+  await waitWhile(() => !['arrived', 'lost'].includes(lease.phase), ARRIVAL_LOOKS);
+  if (lease.phase !== 'arrived') throw new Error('the lease was not given back');
 }
