@@ -1,4 +1,4 @@
-"""Lossless early exit against full depth: the same greedy answers to held-out questions, alone and side by side, and what the drafts did."""
+"""Early exit against full depth: the same greedy answers to held-out questions, alone and side by side, and what the drafts did; gated beside it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.quiet import wait_until_quiet
 from harness.report import report, settings_of
 
 from gpu_backend.config import EngineConfig
-from gpu_backend.core import Delta, Request, SamplingParams
+from gpu_backend.core import Request, SamplingParams, TokenGate
 from gpu_backend.server.served_model import ServedModel
 from gpu_backend.train.own_answers import Prompt, prompts_of, read_questions
 
@@ -26,8 +26,9 @@ METRICS = ("attune_drafted_tokens_total", "attune_accepted_drafts_total", "attun
 
 @dataclass
 class Way:
-    """Seconds and tokens of each group of prompts, of the best round; and the answers."""
+    """What each request asks; seconds and tokens of each group of prompts, of the best round; and the answers."""
 
+    task: SamplingParams
     seconds: list[float] = field(default_factory=list)
     answers: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
@@ -54,14 +55,15 @@ def main() -> None:
     ratios: dict[str, float] = {}
     for batch in BATCHES:
         groups = [range(first, min(first + batch, len(prompts))) for first in range(0, len(prompts) if batch == 1 else min(len(prompts), 4 * batch), batch)]
-        ways = {"full": Way(), "early": Way()}
+        ways = {"full": Way(_task()), "early": Way(_task(drafts=True))}
+        gated = {f"gated_{risk}": Way(_task(drafts=True, gate=gate)) for risk, gate in served.exit_gates.items()} if batch == 1 else {}
         before = [bench.count(name) for name in METRICS]
         for index in range(options.rounds):
             wait_until_quiet()
             for number, group in enumerate(groups):
                 # Who comes first finds the processor as the other way left it, so that turns change.
-                for name, way in list(ways.items())[:: 1 if (index + number) % 2 else -1]:
-                    _run(served, prompts, group, way, number, drafts=name == "early")
+                for way in list(ways.values())[:: 1 if (index + number) % 2 else -1]:
+                    _run(served, prompts, group, way, number)
         drafted, accepted, generated = (bench.count(name) - then for name, then in zip(METRICS, before, strict=True))
         same = ways["full"].answers == ways["early"].answers
         plain = [number for number, group in enumerate(groups) if all(_repetition(ways["full"].answers[index]) <= REPETITION for index in group)]
@@ -77,6 +79,15 @@ def main() -> None:
         }
         rows.append(row)
         ratios[f"lossless_batch_{batch}"] = round(sum(ways["full"].seconds) / sum(ways["early"].seconds), 3)
+        for name, way in gated.items():
+            # After the counters have been read, each beside full depth and lossless drafts of its own.
+            beside = [Way(_task()), Way(_task(drafts=True)), way]
+            for index in range(options.rounds):
+                for number, group in enumerate(groups):
+                    for one in beside[:: 1 if (index + number) % 2 else -1]:
+                        _run(served, prompts, group, one, number)
+            ratios[f"{name}_against_full"] = round(_speed(way, groups) / _speed(beside[0], groups), 3)
+            ratios[f"{name}_against_lossless"] = round(_speed(way, groups) / _speed(beside[1], groups), 3)
         if batch == 1:
             ratios["lossless_batch_1_without_loops"] = round(_sum(ways["full"], plain) / _sum(ways["early"], plain), 3)
             ratios["answers_without_loops"] = len(plain)
@@ -86,24 +97,26 @@ def main() -> None:
     report("early-exit", {**settings, **costs}, rows, ratios)
 
 
-def _run(served: ServedModel, prompts: Sequence[Prompt], group: range, way: Way, number: int, *, drafts: bool) -> None:
+def _task(*, drafts: bool = False, gate: TokenGate | None = None) -> SamplingParams:
+    return SamplingParams(max_tokens=MAX_TOKENS, temperature=0.0, drafts=drafts, gate=gate)
+
+
+def _run(served: ServedModel, prompts: Sequence[Prompt], group: range, way: Way, number: int) -> None:
     """Keeps the best time of the group."""
-    task = SamplingParams(max_tokens=MAX_TOKENS, temperature=0.0, logprobs=True, drafts=drafts)
     for index in group:
-        served.engine.add(Request(id=str(index), prompt_ids=prompts[index], task=task))
-    answers: dict[int, list[int]] = {index: [] for index in group}
+        served.engine.add(Request(id=str(index), prompt_ids=prompts[index], task=way.task))
+    # Nobody asks for log-probabilities, so tokens are read where they are.
+    sequences = {index: served.engine._live[str(index)].sequences[0] for index in group}
     started = None
     while served.engine.has_work:
-        for name, event in checked(served.engine.step()):
-            if isinstance(event, Delta):
-                answers[int(name)] += [token.token_id for token in event.logprobs]
-        if started is None and all(answers.values()):
+        checked(served.engine.step())
+        if started is None and all(sequence.num_generated for sequence in sequences.values()):
             started = time.perf_counter()
     seconds = time.perf_counter() - (started or time.perf_counter())
     if number == len(way.seconds):
         way.seconds.append(seconds)
     way.seconds[number] = min(way.seconds[number], seconds)
-    way.answers |= {index: tuple(tokens) for index, tokens in answers.items()}
+    way.answers |= {index: tuple(sequence.token_ids[len(prompts[index]) :]) for index, sequence in sequences.items()}
 
 
 def _repetition(tokens: Sequence[int]) -> float:

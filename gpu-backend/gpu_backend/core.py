@@ -22,12 +22,25 @@ class Grammar(Protocol):
         """A fresh state for one choice."""
 
 
+@dataclass(frozen=True, slots=True)
+class TokenGate:
+    """Lets a guess of an inner layer stand as the next token, unverified, if the layer gives it at least `least_prob`; but none of `verified_ids`, such as
+    those that end an answer: full depth must give them."""
+
+    least_prob: float
+    verified_ids: frozenset[int] = frozenset()
+
+    def lets_through(self, token_id: int, prob: float) -> bool:
+        return prob >= self.least_prob and token_id not in self.verified_ids
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
     """How the tokens of one request are chosen. Ranges are OpenAI's; `top_k` 0 means no limit; `grammar` comes from decoding/grammar.py.
 
     With `grammar_trigger` the grammar holds from that token on, if it ever comes. What lies between the two `tool_call_tokens` is a tool call, not text.
-    With `drafts` tokens may be guessed from an inner layer and verified at full depth: the same answer, with fewer passes.
+    With `drafts` tokens may be guessed from an inner layer and verified at full depth: the same answer, with fewer passes. With a `gate` beside them some
+    guesses stand unverified.
     """
 
     max_tokens: int
@@ -45,6 +58,7 @@ class SamplingParams:
     grammar_trigger: int | None = None
     tool_call_tokens: tuple[int, int] | None = None
     drafts: bool = False
+    gate: TokenGate | None = None
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -60,6 +74,13 @@ class SamplingParams:
     def is_greedy(self) -> bool:
         """Below this temperature the softmax is one-hot in float32, so dividing by it would only overflow."""
         return self.temperature < 1e-5
+
+    @property
+    def open_gate(self) -> TokenGate | None:
+        """The gate, if nothing but its logits chooses a token and nobody wants to see them: an inner layer's guess knows of no penalty, bias, grammar or
+        random number, and has no log-probability at full depth."""
+        is_adjusted = self.frequency_penalty != 0 or self.presence_penalty != 0 or bool(self.logit_bias) or self.grammar is not None
+        return self.gate if self.drafts and self.is_greedy and not is_adjusted and not self.logprobs else None
 
 
 class LabelGate(Protocol):
@@ -223,10 +244,11 @@ class Usage:
 @dataclass(frozen=True, slots=True)
 class Finished:
     """Terminal: every choice has its finish reason, or what was asked for has been sent. `accepted_drafts` of its tokens came from an inner layer and were
-    verified at full depth."""
+    verified at full depth, or stood by a gate: `min_confidence` is the least chance among these that full depth gives the same token."""
 
     usage: Usage
     accepted_drafts: int = 0
+    min_confidence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

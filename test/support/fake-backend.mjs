@@ -225,7 +225,7 @@ async function stream(body, response) {
   }
   for (const word of WORDS.slice(1)) send(chunk(body, { content: word }));
   send(chunk(body, {}, 'stop'));
-  if (body.include_usage) send({ ...chunk(body, {}), choices: [], usage: USAGE });
+  if (body.include_usage) send({ ...chunk(body, {}), choices: [], usage: USAGE, ...depthOf(body) });
   if (body.model !== 'done-without-finish') send('data: [DONE]\n\n');
   return response.end();
 }
@@ -263,7 +263,7 @@ function chunk({ id, created, model }, delta, finishReason = null) {
 }
 
 /** Of several choices the second one is the best for the fake reward model. */
-function completion({ id, created, model, n = 1, logprobs = false }, content = WORDS.join('')) {
+function completion({ id, created, model, n = 1, logprobs = false, ...body }, content = WORDS.join('')) {
   const contents = Array.from({ length: n }, (_, index) => (index === 1 ? 'best 99' : `choice ${index}`));
   if (n === 1) contents[0] = content;
   const choices = contents.map((text, index) => ({
@@ -273,7 +273,16 @@ function completion({ id, created, model, n = 1, logprobs = false }, content = W
     finish_reason: 'stop',
   }));
   const object = 'chat.completion';
-  return { id, object, created, model, system_fingerprint: 'fp_fake', choices, usage: USAGE };
+  const depth = depthOf(body);
+  return { id, object, created, model, system_fingerprint: 'fp_fake', choices, usage: USAGE, ...depth };
+}
+
+/** A token stands unverified at a risk of 0.05, and none at 0.01. */
+function depthOf({ early_exit }) {
+  if (early_exit?.mode !== 'gated') return {};
+  const min_confidence = early_exit.max_risk === 0.05 ? 0.9 : 1;
+  const depth = { mode: 'gated', mean_exit_layer: 20, layers_saved: 10, accepted_drafts: 1, min_confidence };
+  return { early_exit: depth };
 }
 
 function fail(response, requestId, status, code, message, param = null, headers = {}) {

@@ -17,6 +17,7 @@ import { KEPT_DAYS } from '../../services/chat-completions';
 import { chooseBest } from './best-of';
 import { estimateChat, toTokens } from './chat-estimate';
 import { answerOrEscalate } from './escalate';
+import { noteDepth } from './note-depth';
 import { streamChatCompletion } from './stream-chat-completion';
 import { toChatCall } from './to-chat-call';
 
@@ -102,6 +103,7 @@ export function registerCreateChatCompletion(app: App): void {
     if (body.stream === true) return streamChatCompletion(c, body, chat);
 
     const completion = await timed(c, 'backend', complete(c, body, chat));
+    noteDepth(c, completion);
     // Without effect where several models made the answer: who asked them knows more.
     c.get('metering').settle(toTokens(completion.usage));
     if (body.store === true) {

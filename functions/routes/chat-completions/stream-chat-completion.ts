@@ -13,6 +13,7 @@ import type { TokenUse } from '../../services/ledger';
 import { chooseBest } from './best-of';
 import { StreamedTokens } from './chat-estimate';
 import { answerOrEscalate } from './escalate';
+import { noteDepth } from './note-depth';
 import { toEventStream } from './to-event-stream';
 
 const HEADERS = {
@@ -52,6 +53,7 @@ export async function streamChatCompletion(
       },
       onChunk: (chunk) => {
         metered.add(chunk);
+        noteDepth(c, chunk);
         stored?.add(chunk);
         return chat.include_usage || chunk.choices.length > 0;
       },

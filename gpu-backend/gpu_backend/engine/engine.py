@@ -19,7 +19,7 @@ from gpu_backend.decoding.output import ChoiceOutput
 from gpu_backend.engine.adapter_store import NoRoomError
 from gpu_backend.engine.admission import lay_out
 from gpu_backend.engine.live_request import LiveRequest
-from gpu_backend.engine.metrics import EngineMetrics
+from gpu_backend.engine.metrics import EngineMetrics, StepMetrics
 from gpu_backend.engine.model_runner import ModelRunner
 from gpu_backend.engine.readout import Reading, read
 from gpu_backend.engine.rows import DueRow
@@ -53,6 +53,7 @@ class Engine:
         self._tokenizer = tokenizer
         self._end_token_ids = frozenset(end_token_ids)
         self._metrics = metrics
+        self._step_metrics = StepMetrics(metrics, name)
         self._clock = clock
         self._scheduler = Scheduler(config, draft_lengths)
         self._live: dict[str, LiveRequest] = {}
@@ -166,11 +167,11 @@ class Engine:
             num_preempted = self._scheduler.num_preemptions
             plan = self._scheduler.schedule()
             self._is_computing = bool(plan)
-            self._metrics.preemptions.labels(self.name).inc(self._scheduler.num_preemptions - num_preempted)
+            self._step_metrics.preemptions.inc(self._scheduler.num_preemptions - num_preempted)
         if plan:
-            self._metrics.batch.labels(self.name).observe(len(plan.decodes) + len(plan.prompts))
+            self._step_metrics.batch.observe(len(plan.decodes) + len(plan.prompts))
             events += self._run(plan)
-            self._metrics.step.labels(self.name).observe(self._clock() - started)
+            self._step_metrics.step.observe(self._clock() - started)
         return events
 
     def _run(self, plan: Plan) -> list[tuple[str, Event]]:
@@ -234,7 +235,7 @@ class Engine:
             for token_id in reading.token_ids:
                 sequence.token_ids.append(token_id)
                 self._note_token(sequence)
-            self._note_drafts(sequence, reading.num_guesses, len(reading.token_ids) - 1)
+            self._note_drafts(sequence, reading)
             events += [(request_id, event) for event in reading.events]
             if reading.error is not None:
                 subject = _subject_of(sequence.request)
@@ -246,18 +247,19 @@ class Engine:
         live, now = self._live[sequence.request.id], self._clock()
         is_first = not live.has_first_token
         live.note_token(sequence.choice, now)
-        self._metrics.generated_tokens.labels(self.name).inc()
+        self._step_metrics.generated_tokens.inc()
         if is_first:
             self._metrics.first_token.labels(self.name).observe(now - live.added_s)
             self._count_requests()
 
-    def _note_drafts(self, sequence: Sequence, num_guesses: int, num_accepted: int) -> None:
-        if num_guesses:
-            num_accepted = max(0, num_accepted)
+    def _note_drafts(self, sequence: Sequence, reading: Reading) -> None:
+        if num_guesses := reading.num_guesses:
+            live, num_accepted = self._live[sequence.request.id], max(0, len(reading.token_ids) - 1)
             self._scheduler.accept(sequence, num_guesses, num_accepted)
-            self._live[sequence.request.id].num_accepted_drafts += num_accepted
-            self._metrics.drafted_tokens.labels(self.name).inc(num_guesses)
-            self._metrics.accepted_drafts.labels(self.name).inc(num_accepted)
+            live.num_accepted_drafts += num_accepted
+            live.min_confidence = min(live.min_confidence, reading.min_confidence)
+            self._step_metrics.drafted_tokens.inc(num_guesses)
+            self._step_metrics.accepted_drafts.inc(num_accepted)
 
     def _close_choice(self, sequence: Sequence) -> list[tuple[str, Event]]:
         self._scheduler.remove(sequence)
@@ -270,7 +272,7 @@ class Engine:
             self._metrics.token_time.labels(self.name).observe(live.seconds_per_token)
         usage = Usage(len(live.request.prompt_ids), live.num_completion_tokens, live.num_cached)
         self._end(sequence.request.id, "finished")
-        return [(sequence.request.id, Finished(usage, live.num_accepted_drafts))]
+        return [(sequence.request.id, Finished(usage, live.num_accepted_drafts, live.min_confidence))]
 
     def _expire(self, now: float) -> list[tuple[str, Event]]:
         late = [i for i, live in self._live.items() if live.request.deadline_s is not None and now >= live.request.deadline_s]

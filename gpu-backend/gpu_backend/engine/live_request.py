@@ -19,6 +19,7 @@ class LiveRequest:
     outputs: dict[Sequence, ChoiceOutput]
     num_completion_tokens: int = 0
     num_accepted_drafts: int = 0
+    min_confidence: float = 1.0
     open_choices: set[int] = field(default_factory=set)
     _first_token_s: dict[int, float] = field(default_factory=dict)
     _generating_s: float = 0.0

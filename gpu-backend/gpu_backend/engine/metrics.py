@@ -37,3 +37,15 @@ class EngineMetrics:
         )
         self.batch = histogram("attune_batch_sequences", "Sequences in one step", (1, 2, 4, 8, 16, 32, 64))
         self.step = histogram("attune_step_seconds", "One engine step", (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5))
+
+
+class StepMetrics:
+    """What every step of one model touches: looked up by its label once, not in each step."""
+
+    def __init__(self, metrics: EngineMetrics, model: str) -> None:
+        self.batch = metrics.batch.labels(model)
+        self.step = metrics.step.labels(model)
+        self.preemptions = metrics.preemptions.labels(model)
+        self.generated_tokens = metrics.generated_tokens.labels(model)
+        self.drafted_tokens = metrics.drafted_tokens.labels(model)
+        self.accepted_drafts = metrics.accepted_drafts.labels(model)

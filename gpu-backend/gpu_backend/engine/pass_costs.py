@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from gpu_backend.decoding.early_exit.draft_length import DraftRule, PassCost, RoundCosts
-from gpu_backend.decoding.early_exit.drafter import DraftAlone, Drafter
+from gpu_backend.decoding.early_exit.drafter import DraftAlone, Drafter, Guesses
+from gpu_backend.engine.draft_round import VERIFY_ALL, run_upper
 from gpu_backend.layers.batch import ForwardBatch
 from gpu_backend.layers.kv_cache import PagedKVCache
 from gpu_backend.models.causal_lm.model import CausalLM
@@ -34,21 +35,21 @@ def measure_round_costs(model: CausalLM, drafter: Drafter, num_rounds: int = 12)
         rounds.append([_times(model, drafter, cache, batch) for batch in batches])
     parts = torch.tensor(rounds, dtype=torch.float64).amin(dim=0).cummax(dim=0).values
     if drafter.draft_alone is not None:
-        parts[0, :2] = _times_alone(drafter.draft_alone, model, cache, len(rounds))
+        parts[0, :2] = _times_alone(drafter.draft_alone, len(drafter.inner_layers) + 1, model, cache, len(rounds))
     lower, draft, upper = (PassCost(tuple(zip(_ROWS, part, strict=True))) for part in parts.T.tolist())
     return RoundCosts(lower=lower, draft=draft, upper=upper)
 
 
-def _times_alone(draft_alone: DraftAlone, model: CausalLM, cache: PagedKVCache, num_rounds: int) -> Tensor:
+def _times_alone(draft_alone: DraftAlone, num_deep_layers: int, model: CausalLM, cache: PagedKVCache, num_rounds: int) -> Tensor:
     """Of the lower layers and of the guess, where a sequence makes its drafts in one call: the best of calls without a draft, and what two drafts add to it.
     Between two calls the upper layers run, as between two rounds: what they read pushes the drafter's weights out of the processor's cache."""
-    rows, deep_H = _decoding_batch(1, model.device, _ALONE + 1), torch.zeros(model.config.hidden_size, device=model.device)
+    rows, deep_RH = _decoding_batch(1, model.device, _ALONE + 1), torch.zeros(num_deep_layers, model.config.hidden_size, device=model.device)
     row = rows.first(1)
 
     def time_of(num_drafts: int) -> float:
         model(row, cache)
         rule = DraftRule(num_drafts, least_kept=0.0, least_to_go_on=0.0)
-        return _timed(lambda x_H: draft_alone(0, x_H, rule, cache, rows.first(num_drafts + 1)), deep_H)[1]
+        return _timed(lambda x_RH: draft_alone(0, x_RH, rule, VERIFY_ALL, cache, rows.first(num_drafts + 1)), deep_RH)[1]
 
     lower, whole = (min(times) for times in zip(*((time_of(0), time_of(_ALONE)) for _ in range(num_rounds)), strict=True))
     return torch.tensor([lower, max(0.0, (whole - lower) / _ALONE - lower)], dtype=torch.float64)
@@ -60,12 +61,14 @@ def _times(model: CausalLM, drafter: Drafter, cache: PagedKVCache, batch: Forwar
     def run_lower(x_NH: Tensor) -> Tensor:
         return model.run_layers(x_NH, 0, drafter.exit_layer, cache, batch)
 
-    def run_upper(x_NH: Tensor) -> Tensor:
-        return model.compute_logits(model.run_layers(x_NH, drafter.exit_layer, model.config.num_layers, cache, batch))
+    def guess(x_NH: Tensor) -> Guesses:
+        return drafter.draft(x_NH, drafter.fuse(torch.stack([x_NH] * (len(drafter.inner_layers) + 1), dim=1)))
+
+    def verify(x_NH: Tensor) -> Tensor:
+        return model.compute_logits(run_upper(model, drafter, x_NH, cache, batch)[0])
 
     x_NH, lower = _timed(run_lower, model.embed(batch.token_ids_N))
-    guess = _timed(lambda x_NH: drafter.draft(x_NH, x_NH), x_NH)[1]
-    return lower, guess, _timed(run_upper, x_NH)[1]
+    return lower, _timed(guess, x_NH)[1], _timed(verify, x_NH)[1]
 
 
 def _decoding_batch(num_sequences: int, device: torch.device, num_tokens: int = 1) -> ForwardBatch:

@@ -22,7 +22,8 @@ from gpu_backend.engine.sequence import Sequence
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What one row brings: news, if any; the tokens the sequence goes on with, if any; whether its choice ends here, or why it cannot go on. All tokens but
-    the last were drafted, after `num_guesses` guesses. With `left_early` the upper layers have not seen all of the sequence."""
+    the last were drafted, after `num_guesses` guesses; `min_confidence` is the least chance of those that stand unverified. With `left_early` the upper layers
+    have not seen all of the sequence."""
 
     sequence: Sequence
     events: tuple[Event, ...]
@@ -30,6 +31,7 @@ class Reading:
     token_ids: tuple[int, ...] = ()
     error: GrammarError | None = None
     num_guesses: int = 0
+    min_confidence: float = 1.0
     left_early: bool = False
 
 
@@ -46,30 +48,35 @@ def _read_answer(row: DueRow) -> Reading:
 
 
 def _read_tokens(rows: list[DueRow], outputs: Mapping[Sequence, ChoiceOutput]) -> list[Reading]:
-    """One call samples the first tokens of all of them."""
-    if not rows:
-        return []
-    logits = [row.logits_V for row in rows if row.logits_V is not None]
-    tokens = sample(logits, [outputs[row.sequence].sampler for row in rows])
-    return [_read_row(row, outputs[row.sequence], token) for row, token in zip(rows, tokens, strict=True)]
+    """One call samples the first tokens of all of them, but where a draft stands."""
+    chosen = [row for row in rows if row.logits_V is not None]
+    tokens = sample([row.logits_V for row in chosen if row.logits_V is not None], [outputs[row.sequence].sampler for row in chosen]) if chosen else []
+    first = {row.sequence: token for row, token in zip(chosen, tokens, strict=True)}
+    return [_read_row(row, outputs[row.sequence], first.get(row.sequence)) for row in rows]
 
 
-def _read_row(row: DueRow, output: ChoiceOutput, token: TokenLogprob | GrammarError) -> Reading:
+def _read_row(row: DueRow, output: ChoiceOutput, token: TokenLogprob | GrammarError | None) -> Reading:
     """Go on with the logits after a draft as long as the draft is the very token that was chosen, by the sampler, penalties, grammar and random numbers that
-    would have chosen it without drafts. So drafts change no distribution, and no seeded answer either."""
+    would have chosen it without drafts. So drafts change no distribution, and no seeded answer either; but for those that stand, where there are no logits
+    (`token` is None for the first)."""
     events: list[Event] = []
     token_ids: list[int] = []
-    drafted = iter(row.drafted)
-    while not isinstance(token, GrammarError):
+    min_confidence, is_last = 1.0, False
+    for draft in (*row.drafted, None):
+        if token is None:
+            assert draft is not None, "only a draft can stand"
+            token, min_confidence = TokenLogprob(draft.token_id, 0.0), min(min_confidence, draft.chance)
+        if isinstance(token, GrammarError):
+            break
         token_ids.append(token.token_id)
         delta = output.push(token, row.sequence.num_generated + len(token_ids))
         events += [] if delta is None else [delta]
         is_last = delta is not None and delta.finish_reason is not None
-        draft, logits_V = next(drafted, (None, None))
-        if is_last or draft != token.token_id or logits_V is None:
-            return Reading(row.sequence, tuple(events), is_last, tuple(token_ids), num_guesses=row.num_guesses)
-        (token,) = sample([logits_V], [output.sampler])
-    return Reading(row.sequence, tuple(events), is_last=False, token_ids=tuple(token_ids), error=token, num_guesses=row.num_guesses)
+        if is_last or draft is None or draft.token_id != token.token_id:
+            break
+        token = None if draft.logits_V is None else sample([draft.logits_V], [output.sampler])[0]
+    error = token if isinstance(token, GrammarError) else None
+    return Reading(row.sequence, tuple(events), is_last, tuple(token_ids), error, row.num_guesses, min_confidence)
 
 
 def _label_scores(row: DueRow) -> LabelScoresReady:

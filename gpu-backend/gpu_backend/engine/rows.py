@@ -31,10 +31,20 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A token that may come next, the chance that full depth gives it, and the logits after it: None where the draft that follows stands unverified."""
+
+    token_id: int
+    chance: float
+    logits_V: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
 class DueRow:
     """What the model says at the end of a sequence whose tokens are all computed: next-token logits or hidden states, both float32, as its task wants.
 
-    `drafted` are tokens that may come next, each with the logits after it; they hold as long as every draft before them is the token that was chosen.
+    `drafted` are tokens that may come next; they hold as long as every draft before them is the token that was chosen. Where the first of them stands
+    unverified there are no logits before it.
     `num_guesses` were made for that; the last of them was dropped where it is one more than there are drafts.
     `label_difference` is what the gate of a label task read, where the sequence left early: then there are no logits.
     """
@@ -42,6 +52,6 @@ class DueRow:
     sequence: Sequence
     logits_V: Tensor | None = None
     states_LH: Tensor | None = None
-    drafted: tuple[tuple[int, Tensor], ...] = ()
+    drafted: tuple[Draft, ...] = ()
     num_guesses: int = 0
     label_difference: float | None = None

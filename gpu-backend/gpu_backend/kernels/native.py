@@ -28,9 +28,10 @@ _SIGNATURES = {
     "attune_look_up": (*[_POINTER] * 3, _LONG),
     "attune_gate": (_POINTER, _POINTER, _LONG, _LONG),
     "attune_attend": (_POINTER,) * 8,
-    "attune_run_layers": (*[_POINTER] * 6, _LONG, _LONG, _POINTER),
+    "attune_run_layers": (*[_POINTER] * 6, _LONG, _LONG, _POINTER, _POINTER),
     "attune_guess": (*[_POINTER] * 6, _LONG, _POINTER),
-    "attune_draft": (_POINTER,) * 11,
+    "attune_fuse": (*[_POINTER] * 3, _LONG, _POINTER),
+    "attune_draft": (_POINTER,) * 12,
 }
 
 
@@ -75,7 +76,7 @@ class NativeKernels:
         for name, arguments in _SIGNATURES.items():
             function = getattr(self._library, name)
             function.argtypes, function.restype = arguments, None
-        for name in ("attune_run_layers", "attune_guess", "attune_draft"):
+        for name in ("attune_run_layers", "attune_guess", "attune_fuse", "attune_draft"):
             getattr(self._library, name).restype = _LONG
         self._keep_alive = _share_threads(self._library)
 
@@ -131,43 +132,53 @@ class NativeKernels:
         adapters: structs.Adapters | None,
         start: int,
         stop: int,
+        notes: structs.Notes | None = None,
     ) -> None:
-        """Decoder layers start..stop-1 of the float32 residual stream x (N, hidden), in place."""
-        fixed = (ctypes.byref(decoder), pools, ctypes.byref(rows.struct), ctypes.byref(shape), _reference(adapters), start, stop)
+        """Decoder layers start..stop-1 of the float32 residual stream x (N, hidden), in place; what `notes` asks for is written on the way."""
+        fixed = (ctypes.byref(decoder), pools, ctypes.byref(rows.struct), ctypes.byref(shape), _reference(adapters), start, stop, _reference(notes))
         scratch = torch.empty(self._library.attune_run_layers(None, *fixed, None), dtype=torch.uint8)
         self._library.attune_run_layers(x.data_ptr(), *fixed, scratch.data_ptr())
 
-    def guess(self, x_NH: Tensor, deep_NH: Tensor, block: structs.ExitBlock) -> tuple[Tensor, Tensor, Tensor]:
-        """From float32 rows at the exit and deep ones: places in the block's head (N,), their probabilities among its rows (N,), and states (N, H)."""
-        assert x_NH.dtype == deep_NH.dtype == torch.float32 and x_NH.is_contiguous() and deep_NH.is_contiguous()
+    def fuse(self, deep_NRH: Tensor, block: structs.ExitBlock) -> Tensor:
+        """From float32 streams after the block's R deep layers: what is known (N, H) of these positions."""
+        assert deep_NRH.dtype == torch.float32 and deep_NRH.is_contiguous() and deep_NRH.shape[1] == block.num_deep_layers
+        num_rows = len(deep_NRH)
+        known_NH = torch.empty(num_rows, deep_NRH.shape[2])
+        scratch = torch.empty(self._library.attune_fuse(None, None, ctypes.byref(block), num_rows, None), dtype=torch.uint8)
+        self._library.attune_fuse(known_NH.data_ptr(), deep_NRH.data_ptr(), ctypes.byref(block), num_rows, scratch.data_ptr())
+        return known_NH
+
+    def guess(self, x_NH: Tensor, known_NH: Tensor, block: structs.ExitBlock) -> tuple[Tensor, Tensor, Tensor]:
+        """From float32 rows at the exit and what is known before: places in the block's head (N,), their probabilities among its rows (N,), states (N, H)."""
+        assert x_NH.dtype == known_NH.dtype == torch.float32 and x_NH.is_contiguous() and known_NH.is_contiguous()
         num_rows = x_NH.shape[0]
         places_N, probs_N, states_NH = torch.empty(num_rows, dtype=torch.int64), torch.empty(num_rows), torch.empty_like(x_NH)
         outputs = [tensor.data_ptr() for tensor in (states_NH, places_N, probs_N)]
         scratch = torch.empty(self._library.attune_guess(*outputs, None, None, ctypes.byref(block), num_rows, None), dtype=torch.uint8)
-        self._library.attune_guess(*outputs, x_NH.data_ptr(), deep_NH.data_ptr(), ctypes.byref(block), num_rows, scratch.data_ptr())
+        self._library.attune_guess(*outputs, x_NH.data_ptr(), known_NH.data_ptr(), ctypes.byref(block), num_rows, scratch.data_ptr())
         return places_N, probs_N, states_NH
 
     def draft(
         self,
         token: int,
-        deep_H: Tensor,
+        deep_RH: Tensor,
         parts: structs.DraftParts,
         rule: structs.DraftRule,
         pools: ctypes.Array[ctypes.c_void_p],
         rows: PagedRows,
         shape: structs.HeadShape,
-    ) -> tuple[list[int], Tensor, int]:
-        """The drafts after a token of one sequence, which stands at the first of these rows: -> the token and its drafts, the residual stream at the exit after
-        each of them (T, H), and how many guesses were made. `deep_H` is the last layer's output one position before the token."""
+    ) -> tuple[list[int], list[float], Tensor, int]:
+        """The drafts after a token of one sequence, which stands at the first of these rows: -> the token and its drafts, the drafts' probabilities, the
+        residual stream at the exit after each token (T, H), and how many guesses were made. `deep_RH` are the deep layers' outputs one position before."""
         size = parts.hidden_size
-        lower_TH, states_TH = torch.empty((rule.most + 1, size)), torch.empty((rule.most, size))
-        tokens, counts = (ctypes.c_int64 * (rule.most + 1))(token), (ctypes.c_int64 * 2)()
+        lower_TH, states_TH = torch.empty((rule.most + 1, size)), torch.empty((rule.most + 1, size))
+        tokens, probs, counts = (ctypes.c_int64 * (rule.most + 1))(token), (_FLOAT * max(1, rule.most))(), (ctypes.c_int64 * 2)()
         fixed = (*map(ctypes.byref, (parts, rule)), pools, ctypes.byref(rows.struct), ctypes.byref(shape))
-        scratch = torch.empty(self._library.attune_draft(*[None] * 5, *fixed, None), dtype=torch.uint8)
-        outputs = (tokens, lower_TH.data_ptr(), states_TH.data_ptr(), counts, deep_H.data_ptr())
+        scratch = torch.empty(self._library.attune_draft(*[None] * 6, *fixed, None), dtype=torch.uint8)
+        outputs = (tokens, probs, lower_TH.data_ptr(), states_TH.data_ptr(), counts, deep_RH.data_ptr())
         self._library.attune_draft(*outputs, *fixed, scratch.data_ptr())
         num_guesses, num_kept = counts
-        return tokens[: num_kept + 1], lower_TH[: num_kept + 1], num_guesses
+        return tokens[: num_kept + 1], probs[:num_kept], lower_TH[: num_kept + 1], num_guesses
 
 
 def _sums_of(x_NI: Tensor) -> Tensor:
@@ -179,8 +190,8 @@ def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def _reference(adapters: structs.Adapters | None) -> Any:
-    return None if adapters is None else ctypes.byref(adapters)
+def _reference(struct: ctypes.Structure | None) -> Any:
+    return None if struct is None else ctypes.byref(struct)
 
 
 def load_native(folder: Path) -> NativeKernels | None:

@@ -40,6 +40,17 @@ def pack_int8(weight_OI: Tensor) -> Tensor:
     return _pack_codes(codes_OKB.reshape(weight_OI.shape), scales_OK)
 
 
+def pack_int4(weight_OI: Tensor) -> Tensor:
+    """Any weight, rounded to 4 bits with one scale and one minimum for 32 inputs: the kind q4_1."""
+    blocks_OKB = weight_OI.float().reshape(weight_OI.shape[0], -1, BLOCK)
+    minima_OK1 = blocks_OKB.amin(-1, keepdim=True).half()
+    scales_OK1 = ((blocks_OKB.amax(-1, keepdim=True) - minima_OK1.float()) / 15).half()
+    steps_OKB = (blocks_OKB - minima_OK1.float()) / scales_OK1.float()
+    codes_OKB = torch.nan_to_num(steps_OKB, nan=0.0, posinf=0.0, neginf=0.0).round().clamp(0, 15).to(torch.uint8)
+    first, second = codes_OKB.chunk(2, dim=-1)
+    return pack_q4_1(torch.cat((scales_OK1.view(torch.uint8), minima_OK1.view(torch.uint8), first | second << 4), dim=-1))
+
+
 def pack_q8_0(blocks_OKB: Tensor) -> Tensor:
     """The bytes of a GGUF tensor of type Q8_0, (O, K, 34): a float16 scale and 32 codes."""
     return _pack_codes(blocks_OKB[..., 2:].contiguous().view(torch.int8).flatten(1), _float16(blocks_OKB[..., :2]))

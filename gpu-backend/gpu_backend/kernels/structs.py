@@ -39,8 +39,9 @@ class Layer(ctypes.Structure):
 
 class ExitBlock(ctypes.Structure):
     _fields_ = (
-        *((name, c_void_p) for name in ("exit_norm", "deep_norm", "norm", "out_norm")),
-        *((name, Matrix) for name in ("mix", "gate_up", "down", "head")),
+        *((name, c_void_p) for name in ("deep_norms", "exit_norm", "known_norm", "norm", "out_norm")),
+        *((name, Matrix) for name in ("fuse", "mix", "gate_up", "down", "head")),
+        ("num_deep_layers", c_int64),
         ("hidden_size", c_int64),
         ("width", c_int64),
         ("eps", c_float),
@@ -58,6 +59,10 @@ class Decoder(ctypes.Structure):
     )
 
 
+class Notes(ctypes.Structure):
+    _fields_ = (("layers", c_void_p), ("num_layers", c_int64), ("out", c_void_p))
+
+
 class DraftParts(ctypes.Structure):
     _fields_ = (
         ("embedding", ctypes.POINTER(Matrix)),
@@ -71,4 +76,4 @@ class DraftParts(ctypes.Structure):
 
 
 class DraftRule(ctypes.Structure):
-    _fields_ = (("most", c_int64), ("least_kept", c_double), ("least_to_go_on", c_double))
+    _fields_ = (("most", c_int64), ("least_kept", c_double), ("least_to_go_on", c_double), ("least_to_stand", c_double))

@@ -36,11 +36,12 @@ DATA = "DIR, the folder of data sets (docs/training.md says what lies where)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitRecipe:
-    """`exit_layers`, which ascend, are tried side by side. Answers are the base's own, greedy, of at most `max_tokens`; adapters learn to guess `num_ahead`
-    tokens in a row."""
+    """`exit_layers`, which ascend, are tried side by side; all of them read `inner_layers` one position before. Answers are the base's own, greedy, of at most
+    `max_tokens`; adapters learn to guess `num_ahead` tokens in a row."""
 
     base: str = BASE
     exit_layers: tuple[int, ...]
+    inner_layers: tuple[int, ...]
     num_ahead: int
     width: int
     shortlist_size: int
@@ -53,6 +54,7 @@ class ExitRecipe:
 RECIPES: dict[str, ExitRecipe] = {
     "early_exit_debug": ExitRecipe(
         exit_layers=(6, 12),
+        inner_layers=(15,),
         num_ahead=2,
         width=64,
         shortlist_size=512,
@@ -62,7 +64,8 @@ RECIPES: dict[str, ExitRecipe] = {
         training=Training(learning_rate=1e-3, rows_per_step=16, rows_per_microbatch=16, num_epochs=2),
     ),
     "early_exit_embedded": ExitRecipe(
-        exit_layers=(2,),
+        exit_layers=(1,),
+        inner_layers=(15, 25),
         num_ahead=2,
         width=1152,
         shortlist_size=8192,
@@ -101,11 +104,12 @@ def run_exit_adapter(name: str, options: argparse.Namespace) -> None:
     _, _, end_ids = load_texts(folder)
     shortlist_S = shortlist_of(learned, recipe.shortlist_size, end_ids)
     revision = revision_of(spec, folder)
-    model = ExitModel.fresh(base, recipe.exit_layers, shortlist_S, width=recipe.width, num_ahead=recipe.num_ahead, base_revision=revision, seed=seed)
-    states = answer_states(base, learned, recipe.exit_layers, _telling("states"))
+    layers = (recipe.exit_layers, recipe.inner_layers)
+    model = ExitModel.fresh(base, *layers, shortlist_S, width=recipe.width, num_ahead=recipe.num_ahead, base_revision=revision, seed=seed)
+    states = answer_states(base, learned, *layers, _telling("states"))
     training = replace(recipe.training, seed=seed)
     train(model, Run(rows=states, loss_of=exit_loss, training=training, folder=options.out / "training", report=print_step), Accelerator())
-    all_shares = exit_shares(model, answer_states(base, held_out, recipe.exit_layers))
+    all_shares = exit_shares(model, answer_states(base, held_out, *layers))
     candidates = [_judge(base, adapter, shares.by_number) for adapter, shares in zip(model.exits, all_shares, strict=True)]
     best = max(range(len(candidates)), key=lambda index: candidates[index].speed_up)
     chosen = model.exits[best]

@@ -13,7 +13,7 @@ from gpu_backend.adapters.content import AdapterContent
 from gpu_backend.adapters.peft_weights import load_adapter, parse_adapter
 from gpu_backend.chat_template import ChatTemplate, TemplateRefusedError
 from gpu_backend.config import ConfigError, EngineConfig, ModelSpec
-from gpu_backend.core import AdapterNotFoundError, LabelScores, Request, SamplingParams
+from gpu_backend.core import AdapterNotFoundError, LabelScores, Request, SamplingParams, TokenGate
 from gpu_backend.decoding.early_exit.label_exit import LabelExit
 from gpu_backend.decoding.grammar import CompiledGrammar, GrammarCompiler
 from gpu_backend.decoding.tool_calls import TAGS
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class ServedModel:
     """`adapter` is the id of the one that makes this model out of another, with which it shares `engine`; `judge` is there when it can judge answers,
-    `label_exit` when its verdicts can leave early."""
+    `label_exit` when its verdicts can leave early; `exit_gates` are those by which its tokens can, by their risk."""
 
     spec: ModelSpec
     revision: str
@@ -50,6 +50,7 @@ class ServedModel:
     tool_call_tokens: tuple[int, int] | None = None
     judge: Judge | None = None
     label_exit: LabelExit | None = None
+    exit_gates: Mapping[float, TokenGate] = field(default_factory=dict)
     adapter: str | None = None
     grammar_queue: GrammarQueue = field(default_factory=GrammarQueue)
 
@@ -93,7 +94,8 @@ def load_served_model(
     judge = None if spec.judge is None else Judge.from_folder(path if path.is_dir() else path.parent, tokenizer, spec.judge)
     adapters = None if adapters_dir is None and not shipped else open_adapters(spec.id, model, adapters_dir, config, metrics, shipped)
     revision = revision_of(spec, path)
-    drafter, draft_lengths = load_exit_adapter(spec, model, revision)
+    early = load_exit_adapter(spec, model, revision, frozenset(end_ids))
+    drafter, draft_lengths = (None, None) if early is None else (early.drafter, early.lengths)
     engine = Engine(spec.id, ModelRunner(model, config, adapters, drafter), tokenizer, config, end_ids, metrics, draft_lengths=draft_lengths)
     warm_up(engine, Request(id="warm-up", prompt_ids=(0, 1, 2), task=SamplingParams(max_tokens=2, temperature=0.0)))
     label_exit: LabelExit | None = None
@@ -110,7 +112,8 @@ def load_served_model(
             "native": model.fused is not None,
         },
     )
-    return ServedModel(spec, revision, context_length, tokenizer, template, engine, grammars, tool_call_tokens, judge, label_exit)
+    gates = {} if early is None else early.gates
+    return ServedModel(spec, revision, context_length, tokenizer, template, engine, grammars, tool_call_tokens, judge, label_exit, gates)
 
 
 def find_tool_call_tokens(spec: ModelSpec, tokenizer: Tokenizer, template: ChatTemplate | None) -> tuple[int, int] | None:

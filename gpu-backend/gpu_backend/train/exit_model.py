@@ -6,7 +6,7 @@ Shapes: K positions of some answers, H hidden size, S tokens in the shortlist.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,14 +69,26 @@ class ExitModel(nn.Module):
         self.register_buffer("place_V", place_V, persistent=False)
 
     @classmethod
-    def fresh(cls, base: CausalLM, exit_layers: Sequence[int], shortlist_S: Tensor, *, width: int, num_ahead: int, base_revision: str, seed: int) -> ExitModel:
-        """Adapters at layers that ascend. `num_ahead` guesses in a row are learned at each position."""
+    def fresh(
+        cls,
+        base: CausalLM,
+        exit_layers: Sequence[int],
+        inner_layers: Sequence[int],
+        shortlist_S: Tensor,
+        *,
+        width: int,
+        num_ahead: int,
+        base_revision: str,
+        seed: int,
+    ) -> ExitModel:
+        """Adapters at layers that ascend, which all read the same inner layers. `num_ahead` guesses in a row are learned at each position."""
         config = base.config
         adapters = [
             ExitAdapter.fresh(
                 ExitAdapterConfig(
                     base=base_revision,
                     exit_layer=layer,
+                    inner_layers=tuple(inner_layers),
                     hidden_size=config.hidden_size,
                     width=width,
                     shortlist_size=len(shortlist_S),
@@ -97,21 +109,22 @@ class ExitModel(nn.Module):
     def forward(self, answers: Sequence[AnswerStates]) -> list[list[Guesses]]:
         """For each adapter its guesses with 0, 1, … guesses before them. Those after a guess begin one position later in each answer."""
         offsets_K = torch.cat([torch.arange(answer.length) for answer in answers]).to(self.head_SH.device)
-        wanted_KH = torch.cat([answer.deep_QH[1:] for answer in answers]).float()
+        wanted_KH = torch.cat([answer.deep_QRH[1:, -1] for answer in answers]).float()
+        deep_KRH = torch.cat([answer.deep_QRH[:-1] for answer in answers])
         places_K = self.place_V[torch.cat([answer.next_P for answer in answers])]
         with torch.no_grad():
             base_logits_KS = self._logits(functional.rms_norm(wanted_KH, wanted_KH.shape[1:], self.final_norm_H, self._eps))
         guesses: list[list[Guesses]] = []
         for index, adapter in enumerate(self.exits):
             x_KH = torch.cat([answer.exits_EPH[index] for answer in answers])
-            deep_KH = torch.cat([answer.deep_QH[:-1] for answer in answers])
+            known_KH = _on_full_shapes(adapter.fuse, deep_KRH)
             guesses.append([])
             for ahead in range(self._num_ahead):
-                z_KH = _on_full_shapes(adapter, x_KH, deep_KH)
+                z_KH = _on_full_shapes(adapter, x_KH, known_KH)
                 kept_K = offsets_K >= ahead
                 guesses[-1].append(Guesses(self._logits(adapter.read(z_KH))[kept_K], base_logits_KS[kept_K], places_K[kept_K]))
                 # Rows of an answer lie behind each other. What its first row is given here belongs to another answer, and is left out from now on.
-                deep_KH = z_KH.roll(1, dims=0)
+                known_KH = z_KH.roll(1, dims=0)
         return guesses
 
     def _logits(self, normed_KH: Tensor) -> Tensor:
@@ -161,12 +174,12 @@ def _shares_of(ahead: list[tuple[Tensor, Tensor]]) -> ExitShares:
     return ExitShares(tuple(float(part.float().mean()) for part, _ in ahead), by_tenth)
 
 
-def _on_full_shapes(adapter: ExitAdapter, x_KH: Tensor, deep_KH: Tensor) -> Tensor:
-    rows = len(x_KH)
-    filled = (0, 0, 0, -rows % _ROWS_MULTIPLE)
-    with torch.autocast(x_KH.device.type, torch.bfloat16):
-        z_KH: Tensor = adapter(functional.pad(x_KH, filled), functional.pad(deep_KH, filled))
-    return z_KH[:rows]
+def _on_full_shapes(part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """The part of an adapter on rows (K, …) filled up, without what it makes of the filling."""
+    rows = len(inputs[0])
+    with torch.autocast(inputs[0].device.type, torch.bfloat16):
+        out_KH: Tensor = part(*(functional.pad(x, (0, 0) * (x.dim() - 1) + (0, -rows % _ROWS_MULTIPLE)) for x in inputs))
+    return out_KH[:rows]
 
 
 def _padded_product(x_KH: Tensor, weight_SH: Tensor) -> Tensor:

@@ -57,6 +57,10 @@ class SumModel:
             out[row, 1:] = torch.stack((seen.sum(), torch.tensor(float(length))))
         return out
 
+    def run_layers_noting(self, x: Tensor, start: int, layers: tuple[int, ...], cache: PagedKVCache, batch: ForwardBatch) -> Tensor:
+        (layer,) = layers
+        return self.run_layers(x, start, layer, cache, batch)[:, None]
+
     def compute_logits(self, x: Tensor) -> Tensor:
         return torch.nn.functional.one_hot((x[:, 1].long() + 1) % VOCAB, VOCAB).float()
 
@@ -68,6 +72,7 @@ class SumDrafter:
     """Right, but for one too many (mod 7) wherever the number of tokens is a multiple of 3."""
 
     exit_layer = EXIT
+    inner_layers = ()
     draft_alone = None
 
     def __init__(self, chance: float = 1.0) -> None:
@@ -75,12 +80,15 @@ class SumDrafter:
         self.drafts: list[int] = []
         self.known: list[tuple[int, tuple[int, ...]]] = []
 
-    def draft(self, x_KH: Tensor, deep_KH: Tensor) -> Guesses:
+    def fuse(self, deep_KRH: Tensor) -> Tensor:
+        return deep_KRH[:, -1]
+
+    def draft(self, x_KH: Tensor, known_KH: Tensor) -> Guesses:
         """What was known is what full depth said of the position before; after a draft it is this very state, one further."""
         tokens = [int(total + 1 + (num % 3 == 0)) % VOCAB for _, total, num in x_KH.tolist()]
         self.drafts += tokens
-        self.known += [(int(num), tuple(map(int, deep_H))) for (_, _, num), deep_H in zip(x_KH.tolist(), deep_KH.tolist(), strict=True)]
-        return Guesses(tokens, [self.chance] * len(tokens), deep_KH + 100)
+        self.known += [(int(num), tuple(map(int, known_H))) for (_, _, num), known_H in zip(x_KH.tolist(), known_KH.tolist(), strict=True)]
+        return Guesses(tokens, [self.chance] * len(tokens), [self.chance] * len(tokens), known_KH + 100)
 
 
 def test_one_round_of_the_worked_trace() -> None:
@@ -91,8 +99,8 @@ def test_one_round_of_the_worked_trace() -> None:
     sequence = Sequence(request("r", [1]), 0, [1], blocks=[2])
     (row,) = drafting.run([sequence], {sequence: 3}, DraftRule(3, 0.0, 0.0))
     assert row.logits_V is not None
-    assert [token for token, _ in row.drafted] == [2, 4, 2]
-    assert [int(logits_V.argmax()) for logits_V in (row.logits_V, *(logits_V for _, logits_V in row.drafted))] == [2, 4, 1, 3]
+    assert [draft.token_id for draft in row.drafted] == [2, 4, 2]
+    assert [int(logits_V.argmax()) for logits_V in (row.logits_V, *(draft.logits_V for draft in row.drafted))] == [2, 4, 1, 3]
     # Four passes of one row below the exit, one of four rows above.
     assert model.passes == [(0, 1), (0, 1), (0, 1), (0, 1), (1, 4)]
 
@@ -104,13 +112,13 @@ def test_drafts_end_where_their_chance_together_is_too_small() -> None:
     sequence = Sequence(request("r", [1]), 0, [1], blocks=[2])
     (row,) = drafting.run([sequence], {sequence: 3}, DraftRule(3, 0.4, 0.4))
     # 0.7 and 0.49 are enough, 0.343 is not: the third guess is dropped, and no layer runs for it.
-    assert [token for token, _ in row.drafted] == [2, 4] and row.num_guesses == 3
+    assert [draft.token_id for draft in row.drafted] == [2, 4] and row.num_guesses == 3
     assert model.passes == [(0, 1), (0, 1), (0, 1), (1, 3)]
     (row,) = drafting.run([sequence], {sequence: 3}, DraftRule(3, 0.8, 0.8))
     assert row.drafted == () and row.num_guesses == 1 and model.passes[4:] == [(0, 1), (1, 1)]
     # 0.7 is kept, and too little for another guess.
     (row,) = drafting.run([sequence], {sequence: 3}, DraftRule(3, 0.4, 0.75))
-    assert [token for token, _ in row.drafted] == [2] and row.num_guesses == 1 and model.passes[6:] == [(0, 1), (0, 1), (1, 2)]
+    assert [draft.token_id for draft in row.drafted] == [2] and row.num_guesses == 1 and model.passes[6:] == [(0, 1), (0, 1), (1, 2)]
 
 
 def test_the_worked_trace() -> None:

@@ -211,7 +211,7 @@ def test_where_drafts_cost_more_than_they_save_there_are_none() -> None:
 
 def test_a_round_that_raises_is_done_again_without_drafts(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = drafting_engine(MODEL, exit_layer=3)
-    monkeypatch.setattr(HeadDrafter, "draft", lambda self, x_KH, deep_KH: 1 / 0)
+    monkeypatch.setattr(HeadDrafter, "draft", lambda self, x_KH, known_KH: 1 / 0)
     found = answers(engine)
     for prompt, events in zip(PROMPTS, found.values(), strict=True):
         assert [token.token_id for token in tokens_of(events)] == generate_greedily(MODEL, prompt, 20)
@@ -298,10 +298,13 @@ def test_a_sequence_alone_drafts_in_one_call_what_it_drafts_layer_by_layer(model
         pytest.skip("this processor lacks the instructions")
     sizes = {"hidden_size": 64, "head_dim": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96, "num_hidden_layers": 4}
     model = tiny_model(dtype=torch.bfloat16, native=load_native(models_dir / ".native"), **sizes)
-    shape = {"exit_layer": 1, "hidden_size": 64, "width": 32, "shortlist_size": 97, "rms_norm_eps": 1e-5}
+    shape = {"exit_layer": 1, "inner_layers": (2, 3), "hidden_size": 64, "width": 32, "shortlist_size": 97, "rms_norm_eps": 1e-5}
     # Guesses of more probability are taken to be better, so that the rule ends some rounds early.
     config = ExitAdapterConfig(base="", calibration=tuple(0.35 + tenth / 16 for tenth in range(10)), **shape)
     adapter = ExitAdapter.fresh(config, torch.arange(97), model.final_norm.weight, seed=0)
+    with torch.no_grad():
+        for weight in (adapter.fuse_deep, adapter.mix):
+            weight.add_(0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
     costs = RoundCosts(lower=PassCost.line(least / 4, 0.0), draft=PassCost.line(least / 4, 0.0), upper=PassCost.line(1.0, 0.0))
     told: list[dict[str, Any]] = []
     drafted: list[list[tuple[list[int], int]]] = []
@@ -330,5 +333,5 @@ def test_a_sequence_alone_drafts_in_one_call_what_it_drafts_layer_by_layer(model
 
 
 def _noted(rows: list[DueRow], seen: list[tuple[list[int], int]]) -> list[DueRow]:
-    seen += [([token for token, _ in row.drafted], row.num_guesses) for row in rows]
+    seen += [([draft.token_id for draft in row.drafted], row.num_guesses) for row in rows]
     return rows

@@ -27,10 +27,10 @@ def test_drafts_in_one_call_cost_what_that_call_takes() -> None:
     model = tiny_model(num_hidden_layers=4)
     drafter = HeadDrafter(model, 2)
 
-    def draft_alone(token: int, deep_H: torch.Tensor, rule: DraftRule, cache: Any, rows: Any) -> Drafted:
+    def draft_alone(token: int, deep_RH: torch.Tensor, rule: DraftRule, least_to_stand: float, cache: Any, rows: Any) -> Drafted:
         assert len(rows.token_ids_N) == rule.most + 1 and rows.positions_N.tolist() == [64 + index for index in range(rule.most + 1)]
         time.sleep(0.002 + rule.most * (0.003 + 0.002))
-        return Drafted([token], deep_H[None], rule.most)
+        return Drafted([token], [], [], deep_RH, rule.most)
 
     drafter.draft_alone = draft_alone
     costs = measure_round_costs(model, drafter, num_rounds=3)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from gpu_backend.kernels.packing import KINDS, pack_bfloat16, pack_int8, pack_pairs, pack_q4_1, pack_q8_0, unpack
+from gpu_backend.kernels.packing import KINDS, pack_bfloat16, pack_int4, pack_int8, pack_pairs, pack_q4_1, pack_q8_0, unpack
 from gpu_backend.models.causal_lm.weights import PACKED_FILE
 
 
@@ -53,6 +53,17 @@ def test_int8_is_off_by_half_a_step_at_most_and_survives_zeros() -> None:
     # Half a step, and what rounding the scale itself to float16 adds.
     assert (error <= step * 0.57).all()
     assert unpack(pack_int8(weight), 40)[3].eq(0).all()
+
+
+def test_int4_is_off_by_half_a_step_at_most_and_survives_what_does_not_vary() -> None:
+    weight = torch.randn(40, 64, generator=torch.Generator().manual_seed(0))
+    weight[3], weight[4] = 0, 0.5
+    blocks = weight.view(40, 2, 32)
+    error = (unpack(pack_int4(weight), 40) - weight).abs().view(40, 2, 32)
+    step = (blocks.amax(-1, keepdim=True) - blocks.amin(-1, keepdim=True)) / 15
+    # Half a step, and what rounding scale and minimum to float16 adds.
+    assert (error <= step * 0.53 + 2e-3).all()
+    assert unpack(pack_int4(weight), 40)[3:5].eq(weight[3:5]).all()
 
 
 def test_the_embedded_model_is_packed_without_loss(embedded_folder: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -15,12 +16,16 @@ from draft_support import INVITING
 from prometheus_client import CollectorRegistry
 
 from gpu_backend.config import ConfigError, EngineConfig, ServerConfig, load_catalog
+from gpu_backend.core import TokenGate
 from gpu_backend.engine.metrics import EngineMetrics
-from gpu_backend.models.causal_lm.exit_adapter import CONFIG, WEIGHTS, ExitAdapter, ExitAdapterConfig
+from gpu_backend.models.causal_lm.exit_adapter import CONFIG, WEIGHTS, ExitAdapter, ExitAdapterConfig, ExitPoint
 from gpu_backend.models.revision import revision_of
 from gpu_backend.server import exit_adapters
 from gpu_backend.server.app import create_app
+from gpu_backend.server.early_exit import gate_of
+from gpu_backend.server.errors import BackendError
 from gpu_backend.server.loading import load_served_models
+from gpu_backend.server.schemas import ChatRequest
 from gpu_backend.server.served_model import ServedModel
 from judge_support import BASE, row, spoiled, write_catalog
 
@@ -36,9 +41,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = write_catalog(tmp_path_factory.mktemp("catalog")).parent
     (root / "models.toml").write_text(row("tiny", source="folder", path="base", capabilities=["chat"], exit_adapter="exit"))
     (spec,) = load_catalog(root / "models.toml")
-    config = ExitAdapterConfig(
-        base=revision_of(spec, root / "base"), exit_layer=EXIT, hidden_size=64, width=32, shortlist_size=260, rms_norm_eps=1e-5, acceptance=0.9
-    )
+    sizes = {"exit_layer": EXIT, "inner_layers": (), "hidden_size": 64, "width": 32, "shortlist_size": 260}
+    known = {"acceptance": 0.9, "calibration": (0.9,) * 10, "points": (ExitPoint(max_risk=0.02, least_prob=0.5), ExitPoint(max_risk=0.05, least_prob=0.0))}
+    config = ExitAdapterConfig(base=revision_of(spec, root / "base"), rms_norm_eps=1e-5, **sizes, **known)
     ExitAdapter.fresh(config, torch.arange(260), torch.ones(BASE["hidden_size"]), seed=0).save(root / "exit", torch.float32)
     return root
 
@@ -81,6 +86,31 @@ def test_lossless_gives_the_answer_of_full_depth_and_says_how_deep_it_went(clien
     assert metric(client, "attune_drafted_tokens_total", model="tiny") > 0
 
 
+def test_gated_lets_guesses_stand_and_says_how_sure_they_are(client: httpx.Client) -> None:
+    off, bold, safe = (answer(client, temperature=0.0, early_exit=mode) for mode in ({"mode": "off"}, gated(0.05), gated(0.02)))
+    told = bold["early_exit"]
+    # One of two layers is read by the model's own head: it is often wrong, and stands all the same. Only what ends an answer is verified.
+    assert bold["choices"] != off["choices"] and bold["usage"]["completion_tokens"] == 40
+    assert told["mode"] == "gated" and told["min_confidence"] == 0.9 and told["accepted_drafts"] > 20
+    # No guess of this model has a probability of a half.
+    assert safe["choices"] == off["choices"] and (safe["early_exit"]["mode"], safe["early_exit"]["min_confidence"]) == ("gated", 1.0)
+    for verified in ({"temperature": 1.0, "seed": 3}, {"temperature": 0.0, "logprobs": True}, {"temperature": 0.0, "response_format": {"type": "json_object"}}):
+        one, other = (answer(client, early_exit=mode, **verified) for mode in ({"mode": "off"}, gated(0.05)))
+        assert one["choices"][0]["message"] == other["choices"][0]["message"] and other["early_exit"]["min_confidence"] == 1.0
+
+
+def test_the_risk_is_known_without_an_adapter_only() -> None:
+    model: Any = SimpleNamespace(exit_gates={0.05: TokenGate(0.4)})
+    body = ChatRequest(**{**BODY, "early_exit": gated(0.05)})
+    assert gate_of(model, body) == TokenGate(0.4)
+    with pytest.raises(BackendError, match="not with an adapter"):
+        gate_of(model, body.model_copy(update={"adapter": "a"}))
+
+
+def gated(max_risk: float) -> dict[str, Any]:
+    return {"mode": "gated", "max_risk": max_risk}
+
+
 def test_who_does_not_ask_is_told_nothing_and_may_be_drafted_for(client: httpx.Client) -> None:
     before = metric(client, "attune_drafted_tokens_total", model="tiny")
     assert "early_exit" not in answer(client, temperature=0.0)
@@ -100,7 +130,8 @@ def test_a_stream_says_it_with_its_usage(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("early_exit", "param"),
     [
-        ({"mode": "gated", "max_risk": 0.01}, "early_exit.mode"),
+        ({"mode": "gated", "max_risk": 0.03}, "early_exit.max_risk"),
+        ({"mode": "gated"}, "early_exit.max_risk"),
         ({"mode": "often"}, "early_exit.mode"),
         ({"mode": "lossless", "max_risk": 1.5}, "early_exit.max_risk"),
         ({"mode": "lossless", "layer": 3}, "early_exit.layer"),
@@ -119,6 +150,8 @@ def test_a_model_without_an_adapter_has_no_early_exit(folder: Path, tmp_path: Pa
     with serving(create_app(ServerConfig(secret=SECRET), lambda registry: load(plain, registry))) as client:
         refused = chat(client, early_exit={"mode": "lossless"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unsupported_value")
+        refused = chat(client, early_exit=gated(0.02))
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "early_exit.mode")
         told = answer(client, early_exit={"mode": "auto"})["early_exit"]
         assert told["mode"] == "off" and told["mean_exit_layer"] == 2.0
         assert chat(client, **{**BODY, "max_tokens": 4}).status_code == 200

@@ -21,6 +21,7 @@ from gpu_backend.train.own_answers import own_answers
 from support import tiny_engine, tiny_model
 
 ROWS = [TextRow((1, 5, 9, 80, 3, 7), 2, 6), TextRow((4, 4, 60, 2), 1, 4), TextRow((7, 8), 1, 2)]
+INNER = (2,)
 
 
 def test_the_shortlist_has_what_comes_most_often_and_what_must_be_there() -> None:
@@ -32,30 +33,30 @@ def test_the_shortlist_has_what_comes_most_often_and_what_must_be_there() -> Non
 
 
 def fresh(base: CausalLM, exit_layers: tuple[int, ...], shortlist_S: torch.Tensor, *, width: int = 16, num_ahead: int = 2) -> ExitModel:
-    return ExitModel.fresh(base, exit_layers, shortlist_S, width=width, num_ahead=num_ahead, base_revision="r", seed=0)
+    return ExitModel.fresh(base, exit_layers, INNER, shortlist_S, width=width, num_ahead=num_ahead, base_revision="r", seed=0)
 
 
 def test_states_are_those_of_the_base_at_each_position_of_the_answer() -> None:
     base = tiny_model(num_hidden_layers=4)
     done: list[tuple[int, int]] = []
-    first, second = answer_states(base, ROWS, (1, 3), lambda *counts: done.append(counts))
+    first, second = answer_states(base, ROWS, (1, 3), INNER, lambda *counts: done.append(counts))
     assert done == [(3, 3)]
     # Of (1, 5, 9, 80, 3, 7) the answer is 9 80 3 7; at 9, 80 and 3 the next is guessed. The answer (8,) is a single token.
     assert first.next_P.tolist() == [80, 3, 7] and second.next_P.tolist() == [60, 2]
-    assert first.exits_EPH.shape == (2, 3, 32) and first.deep_QH.shape == (4, 32) and first.length == 3
+    assert first.exits_EPH.shape == (2, 3, 32) and first.deep_QRH.shape == (4, 2, 32) and first.length == 3
     batch, cache = whole_texts(base, [ROWS[0].ids])
     x_NH = base.embed(batch.token_ids_N)
-    for index, (start, stop) in enumerate(((0, 1), (1, 3))):
-        x_NH = base.run_layers(x_NH, start, stop, cache, batch)
-        assert torch.allclose(first.exits_EPH[index].float(), x_NH[2:5], rtol=0.01, atol=0.01)
-    assert torch.allclose(first.deep_QH.float(), base.run_layers(x_NH, 3, 4, cache, batch)[1:5], rtol=0.01, atol=0.01)
+    after = {layer: (x_NH := base.run_layers(x_NH, layer - 1, layer, cache, batch)) for layer in range(1, 5)}
+    for index, layer in enumerate((1, 3)):
+        assert torch.allclose(first.exits_EPH[index].float(), after[layer][2:5], rtol=0.01, atol=0.01)
+    assert torch.allclose(first.deep_QRH.float(), torch.stack((after[2], after[4]), dim=1)[1:5], rtol=0.01, atol=0.01)
 
 
 def test_fresh_adapters_see_what_an_exit_there_would_see() -> None:
     base = tiny_model(num_hidden_layers=4)
     model = fresh(base, (1, 3), torch.arange(97))
     assert [adapter.config.exit_layer for adapter in model.exits] == [1, 3]
-    guesses = model(answer_states(base, ROWS, (1, 3)))
+    guesses = model(answer_states(base, ROWS, (1, 3), INNER))
     deepest = torch.cat([full_logits(base, list(row.ids))[row.start : row.stop - 1] for row in ROWS])
     for ahead, depth in zip(guesses, (1, 3), strict=True):
         short = tiny_model(num_hidden_layers=depth)
@@ -71,13 +72,13 @@ def test_a_guess_after_a_guess_is_made_from_the_state_before_it() -> None:
     model = fresh(base, (1,), torch.arange(97), num_ahead=3)
     adapter = model.exits[0]
     with torch.no_grad():
-        for weight in (adapter.mix, adapter.down):
+        for weight in (adapter.fuse_deep, adapter.mix, adapter.down):
             weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)) * 0.2)
-    states = answer_states(base, ROWS, (1,))
+    states = answer_states(base, ROWS, (1,), INNER)
     (ahead,) = model(states)
     assert [guesses.places_K.tolist() for guesses in ahead] == [[80, 3, 7, 60, 2], [3, 7, 2], [7]]
-    (x_PH,), deep_QH = states[0].exits_EPH.float(), states[0].deep_QH.float()
-    z_1H = deep_QH[:1]
+    (x_PH,), deep_QRH = states[0].exits_EPH.float(), states[0].deep_QRH.float()
+    z_1H = adapter.fuse(deep_QRH[:1])
     for at in range(3):
         # The third guess in a row, at the answer's third position: full depth was one position before its first.
         z_1H = adapter(x_PH[at : at + 1], z_1H)
@@ -88,7 +89,7 @@ def test_the_loss_by_hand_and_shares_of_all_tokens_also_of_those_outside_the_sho
     base = tiny_model()
     shortlist_S = torch.tensor([80, 3, 60, 8])
     model = fresh(base, (1,), shortlist_S)
-    states = answer_states(base, ROWS, (1,))
+    states = answer_states(base, ROWS, (1,), INNER)
     (ahead,) = model(states)
     assert [guesses.places_K.tolist() for guesses in ahead] == [[0, 1, -1, 2, -1], [1, -1, -1]]
     losses = []
@@ -110,7 +111,7 @@ def test_shares_by_tenths_of_probability() -> None:
     with torch.no_grad():
         model.exits[0].out_norm.mul_(2)
     rows = [TextRow(tuple((7 * index + 3 * at * at) % 97 for at in range(12)), 2, 12) for index in range(8)]
-    states = answer_states(base, rows, (3,))
+    states = answer_states(base, rows, (3,), INNER)
     # The base is made to have said what the adapter guesses, at every other position.
     ((guesses,),) = model(states)
     best_K = guesses.logits_KS.argmax(dim=-1)
@@ -131,7 +132,7 @@ def test_adapters_learn_what_their_base_says_and_a_finished_run_stays_finished(t
     prompts = [(index, 3 * index % 97, 5) for index in range(1, 65)]
     rows = own_answers(tiny_engine(base, max_tokens_per_step=64), prompts, max_tokens=8, end_id=96)
     assert [list(row.ids[row.start :]) for row in rows[:3]] == [generate_greedily(base, list(prompt), 8) for prompt in prompts[:3]]
-    states = answer_states(base, rows, (1, 2))
+    states = answer_states(base, rows, (1, 2), INNER)
 
     def run(folder: Path, num_epochs: int) -> ExitModel:
         model = fresh(base, (1, 2), torch.arange(97), width=64)

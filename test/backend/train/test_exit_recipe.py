@@ -61,6 +61,7 @@ def test_the_recipe_writes_an_adapter_that_the_server_takes(
         early_exit.RECIPES["early_exit_debug"],
         base="tiny",
         exit_layers=(1,),
+        inner_layers=(),
         num_ahead=2,
         width=32,
         shortlist_size=40,

@@ -6,10 +6,12 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("peft", reason="tests of training need peft and accelerate: requirements/test.txt")
 
-from gpu_backend.recipes.reward_study import Measures, difference, measure, table_of
+from gpu_backend.recipes import reward_study
+from gpu_backend.recipes.reward_study import Measures, difference, known_or, measure, measure_scalar, table_of
 from gpu_backend.train.train_reward import RewardTraining, train_reward
 from train_support import LABELS, easy_rows, tiny_lora, write_base
 
@@ -21,6 +23,24 @@ def test_measures_before_and_after_learning(tmp_path: Path) -> None:
     after = measure(model, rows, LABELS)
     assert after.accuracy > 0.9 > before.accuracy
     assert after.log_loss < before.log_loss and after.consistency >= before.consistency
+
+
+def test_measures_of_a_scalar_head_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reward_study, "scalar_margins", lambda _model, _rows: torch.tensor([1.0, -1.0, 2.0]))
+    found = measure_scalar(None, [])  # type: ignore[arg-type]
+    # log(1 + exp(-1)) = 0.3133, log(1 + exp(1)) = 1.3133, log(1 + exp(-2)) = 0.1269.
+    assert (found.accuracy, found.consistency, found.log_loss) == (pytest.approx(2 / 3), 1.0, pytest.approx(0.5845, abs=1e-4))
+
+
+def test_a_run_that_was_measured_is_not_run_again(tmp_path: Path) -> None:
+    runs: list[Path] = []
+
+    def run(folder: Path) -> dict[str, Measures]:
+        runs.append(folder)
+        return {"made": Measures(accuracy=0.7, consistency=0.5, log_loss=0.6)}
+
+    assert known_or(run, tmp_path) == known_or(run, tmp_path) == {"made": Measures(accuracy=0.7, consistency=0.5, log_loss=0.6)}
+    assert runs == [tmp_path]
 
 
 def test_a_difference_by_hand() -> None:

@@ -1,11 +1,11 @@
-"""`npm run early-exit -- frontier`: what tokens that leave unverified could save within a risk, against drafts that are verified, on held-out answers."""
+"""`npm run early-exit -- frontier`: what is gained within a risk where sure tokens leave unverified, against drafts that are all verified."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,16 @@ from gpu_backend.config import DEFAULT_CATALOG, ConfigError, EngineConfig
 from gpu_backend.data.judge_rows import TextRow
 from gpu_backend.decoding.early_exit.draft_length import DraftLengths, RoundCosts
 from gpu_backend.decoding.early_exit.drafter import AdapterDrafter
+from gpu_backend.engine.draft_round import VERIFY_ALL
 from gpu_backend.engine.pass_costs import measure_round_costs
 from gpu_backend.evals.early_exit.chat_row import chat_row
-from gpu_backend.evals.early_exit.guess_runs import Taken, TextGuesses, gated, lossless
+from gpu_backend.evals.early_exit.guess_runs import Taken, TextGuesses, drafted
 from gpu_backend.evals.early_exit.learn_then_test import fixed_sequence
 from gpu_backend.evals.early_exit.operating_points import LEVELS, THRESHOLDS
 from gpu_backend.evals.early_exit.progress import telling
 from gpu_backend.evals.statistics import Interval, bootstrap_interval
 from gpu_backend.evals.tables import markdown_table
-from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter
+from gpu_backend.models.causal_lm.exit_adapter import ExitAdapter, ExitPoint
 from gpu_backend.models.causal_lm.model import CausalLM
 from gpu_backend.models.causal_lm.open_model import open_model
 from gpu_backend.train.exit_model import ExitModel
@@ -31,6 +32,8 @@ from gpu_backend.train.exit_states import answer_states
 from gpu_backend.train.own_answers import answer_questions, read_questions
 
 _DELTA = 0.05
+# A point that gains less against lossless drafts is not worth its risk.
+_LEAST_GAIN = 1.02
 _ANSWERS_PER_PASS = 16
 _HEADER = ("risk", "least probability", "leave early", "other token than full depth", "speed-up, gated", "speed-up, lossless")
 
@@ -47,6 +50,10 @@ class FrontierRow:
     gated_speed_up: float
     lossless_speed_up: float
 
+    @property
+    def is_offered(self) -> bool:
+        return self.threshold is not None and self.gated_speed_up >= _LEAST_GAIN * self.lossless_speed_up
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder of data sets (docs/training.md)")
@@ -57,6 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--models-dir", type=Path, required=True, help="where `npm start` keeps the models")
     parser.add_argument("--catalog", type=Path, default=DEFAULT_CATALOG)
+    parser.add_argument("--out", type=Path, help="a folder for the adapter with the operating points that are faster than lossless drafts")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
 
 
@@ -78,6 +86,10 @@ def run(options: argparse.Namespace) -> None:
     settings = {"model": options.model, "exit_layer": adapter.config.exit_layer, "answers": len(texts), "tokens": num_tokens, "seed": options.seed}
     costs = {"round_costs_ms": repr(lengths.costs)}
     print(", ".join(f"{name} {value}" for name, value in {**settings, **costs}.items()) + "\n\n" + markdown_table(_HEADER, map(_cells, table)))
+    if options.out is not None:
+        points = tuple(ExitPoint(max_risk=row.level, least_prob=round(row.threshold, 6)) for row in table if row.threshold is not None and row.is_offered)
+        adapter.config = replace(adapter.config, points=points)
+        adapter.save(options.out)
     if options.json:
         print(json.dumps({"name": "early-exit-frontier", "settings": {**settings, **costs}, "rows": [asdict(row) for row in table]}))
 
@@ -87,13 +99,12 @@ def frontier_rows(texts: Sequence[TextGuesses], lengths: DraftLengths, calibrati
     order = np.random.default_rng(seed).permutation(len(texts))
     chosen_from, tested = ([texts[index] for index in half] for half in np.array_split(order, 2))
     rule = lengths.choose([lengths.prior])
-    drafts = _sum([lossless(text, lengths.costs, calibration, rule) for text in tested])
-    lossless_speed_up = _speed_up(drafts, lengths.costs) if rule.most else 1.0
-    losses = [(float(it), np.array([_loss(gated(text, lengths.costs, it)) for text in chosen_from])) for it in THRESHOLDS]
+    lossless_speed_up = _speed_up(_sum([drafted(text, lengths.costs, calibration, rule) for text in tested]), lengths.costs)
+    losses = [(float(it), np.array([_loss(drafted(text, lengths.costs, calibration, rule, it)) for text in chosen_from])) for it in THRESHOLDS]
     rows = []
     for level in LEVELS:
         threshold = fixed_sequence(losses, level, _DELTA)
-        each = [gated(text, lengths.costs, 2.0 if threshold is None else threshold) for text in tested]
+        each = [drafted(text, lengths.costs, calibration, rule, VERIFY_ALL if threshold is None else threshold) for text in tested]
         taken = _sum(each)
         rows.append(
             FrontierRow(
@@ -102,7 +113,7 @@ def frontier_rows(texts: Sequence[TextGuesses], lengths: DraftLengths, calibrati
                 early_share=taken.num_early / taken.num_tokens,
                 disagreement=taken.num_wrong / taken.num_tokens,
                 disagreement_interval=bootstrap_interval(np.array([_loss(one) for one in each]), [str(number) for number in range(len(each))], seed),
-                gated_speed_up=1.0 if threshold is None else _speed_up(taken, lengths.costs),
+                gated_speed_up=_speed_up(taken, lengths.costs),
                 lossless_speed_up=lossless_speed_up,
             )
         )
@@ -111,7 +122,8 @@ def frontier_rows(texts: Sequence[TextGuesses], lengths: DraftLengths, calibrati
 
 def _guesses(model: ExitModel, base: CausalLM, rows: Sequence[TextRow]) -> list[TextGuesses]:
     """Answers of one token have nothing to guess."""
-    states = answer_states(base, rows, [model.exits[0].config.exit_layer])
+    config = model.exits[0].config
+    states = answer_states(base, rows, [config.exit_layer], config.inner_layers)
     if not states:
         return []
     lengths = [state.length for state in states]

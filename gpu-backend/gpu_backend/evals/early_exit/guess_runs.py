@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_backend.decoding.early_exit.draft_length import DraftRule, RoundCosts
+from gpu_backend.engine.draft_round import VERIFY_ALL
 from gpu_backend.models.causal_lm.exit_adapter import calibrated
 
 
@@ -29,7 +30,7 @@ class TextGuesses:
 
 @dataclass(slots=True)
 class Taken:
-    """Sums over rounds. `num_early` tokens left at the exit, `num_wrong` of them with another token than full depth gives."""
+    """Sums over rounds. `num_early` tokens left at the exit unverified, `num_wrong` of them with another token than full depth gives."""
 
     num_tokens: int = 0
     num_early: int = 0
@@ -43,8 +44,9 @@ class Taken:
         self.cost += other.cost
 
 
-def lossless(text: TextGuesses, costs: RoundCosts, calibration: tuple[float, ...], rule: DraftRule) -> Taken:
-    """As the engine drafts by the rule; drafts count up to the first wrong one."""
+def drafted(text: TextGuesses, costs: RoundCosts, calibration: tuple[float, ...], rule: DraftRule, least_prob: float = VERIFY_ALL) -> Taken:
+    """As the engine drafts by the rule. Guesses of at least `least_prob` stand; the others count up to the first wrong one. The pass above the exit verifies
+    them, and brings those that stand the keys and values that they still owe the cache."""
     taken, at = Taken(), 0
     while at < text.num_positions:
         chance, num_kept, num_guesses = 1.0, 0, 0
@@ -52,34 +54,22 @@ def lossless(text: TextGuesses, costs: RoundCosts, calibration: tuple[float, ...
             if ahead and chance < rule.least_to_go_on:
                 break
             num_guesses += 1
-            chance *= calibrated(float(text.prob_AP[ahead, at + ahead]), calibration)
+            prob = float(text.prob_AP[ahead, at + ahead])
+            if prob < least_prob:
+                chance *= calibrated(prob, calibration)
             if chance < rule.least_kept:
                 break
             num_kept += 1
-        num_right = 0
-        while num_right < num_kept and text.is_right_AP[num_right, at + num_right]:
-            num_right += 1
-        taken.add(Taken(num_right + 1, num_right, 0, _cost(costs, num_guesses, num_kept)))
-        at += num_right + 1
-    return taken
-
-
-def gated(text: TextGuesses, costs: RoundCosts, threshold: float) -> Taken:
-    """Deferred keys and values: a guess of at least this probability leaves; the first below it ends the round, whose one pass above the exit brings what all
-    tokens that left still owe the cache, and the next token."""
-    taken, at = Taken(), 0
-    while at < text.num_positions:
-        num_left, num_guesses, num_wrong = 0, 0, 0
-        for ahead in range(min(len(text.prob_AP), text.num_positions - at)):
-            num_guesses += 1
-            if text.prob_AP[ahead, at + ahead] < threshold:
+        num_taken, num_early, num_wrong = 0, 0, 0
+        while num_taken < num_kept:
+            place = num_taken, at + num_taken
+            stands, is_right = text.prob_AP[place] >= least_prob, text.is_right_AP[place]
+            if not stands and not is_right:
                 break
-            num_left += 1
-            num_wrong += not text.is_right_AP[ahead, at + ahead]
-        taken.add(Taken(num_left + 1, num_left, num_wrong, _cost(costs, num_guesses, num_left)))
-        at += num_left + 1
+            num_taken += 1
+            num_early += int(stands)
+            num_wrong += int(stands and not is_right)
+        cost = (1 + num_kept) * costs.lower.of(1) + num_guesses * costs.draft.of(1) + costs.upper.of(1 + num_kept)
+        taken.add(Taken(num_taken + 1, num_early, num_wrong, cost))
+        at += num_taken + 1
     return taken
-
-
-def _cost(costs: RoundCosts, num_guesses: int, num_kept: int) -> float:
-    return (1 + num_kept) * costs.lower.of(1) + num_guesses * costs.draft.of(1) + costs.upper.of(1 + num_kept)

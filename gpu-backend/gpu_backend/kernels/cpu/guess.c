@@ -1,18 +1,18 @@
 // A guess of an exit adapter in one call, from norms to the best token, so that its threads are woken once.
 #include "calls.h"
 
-enum { NUM_PHASES = 8 };
+enum { NUM_PHASES = 8, NUM_FUSE_PHASES = 2 };
 
 struct ExitBlock {
-    const bf16 *exit_norm, *deep_norm, *norm, *out_norm;
-    Matrix mix, gate_up, down, head;
-    int64_t hidden_size, width;
+    const bf16 *deep_norms, *exit_norm, *known_norm, *norm, *out_norm;
+    Matrix fuse, mix, gate_up, down, head;
+    int64_t num_deep_layers, hidden_size, width;
     float eps;
 };
 
 typedef struct {
     const ExitBlock *block;
-    const float *x, *deep;
+    const float *x, *known;
     float *z, *logits, *probs;
     int64_t *places;
     Rows both, normed, activations;
@@ -25,7 +25,7 @@ static void phase_both(const GuessJob *job, Member *member) {
         for (; row < end; row++) {
             bf16 *both = job->both.values + row * 2 * size;
             norm_row(both, job->x + row * size, job->block->exit_norm, size, job->block->eps);
-            norm_row(both + size, job->deep + row * size, job->block->deep_norm, size, job->block->eps);
+            norm_row(both + size, job->known + row * size, job->block->known_norm, size, job->block->eps);
             sum_blocks(sums_of(&job->both, row), both, 2 * size);
         }
 }
@@ -72,15 +72,48 @@ static void guess_work(void *data, Member *member) {
     phase_best(job, member);
 }
 
-// From float32 rows at the exit and deep ones (num_rows, hidden_size): the states z, and for each row the best place in the head's rows and its
+// From float32 rows at the exit and what is known one position before (num_rows, hidden_size): the states z, and for each row the best place in the head's rows and its
 // probability among them. Without x: -> the bytes of scratch that it takes.
-long attune_guess(float *z, int64_t *places, float *probs, const float *x, const float *deep, const ExitBlock *block, long num_rows, uint8_t *scratch) {
+long attune_guess(float *z, int64_t *places, float *probs, const float *x, const float *known, const ExitBlock *block, long num_rows, uint8_t *scratch) {
     uint8_t *const base = scratch;
-    GuessJob job = {.block = block, .x = x, .deep = deep, .z = z, .probs = probs, .places = places, .num_rows = num_rows};
+    GuessJob job = {.block = block, .x = x, .known = known, .z = z, .probs = probs, .places = places, .num_rows = num_rows};
     job.both = carve_rows(&scratch, num_rows, 2 * block->hidden_size);
     job.normed = carve_rows(&scratch, num_rows, block->hidden_size);
     job.activations = carve_rows(&scratch, num_rows, block->width);
     job.logits = carve(&scratch, num_rows * block->head.num_outputs * (long)sizeof(float));
     if (x) run_team(guess_work, &job, NUM_PHASES, num_rows * block->hidden_size * (3 * block->width + block->head.num_outputs));
+    return scratch - base;
+}
+
+typedef struct {
+    const ExitBlock *block;
+    const float *deep;
+    float *known;
+    Rows normed;
+    long num_rows;
+} FuseJob;
+
+static void fuse_work(void *data, Member *member) {
+    const FuseJob *job = data;
+    const ExitBlock *block = job->block;
+    const Updates none = {0};
+    const long size = block->hidden_size, width = block->num_deep_layers * size;
+    for (long row, end; take(member, job->num_rows, 0, &row, &end);)
+        for (; row < end; row++) {
+            bf16 *normed = job->normed.values + row * width;
+            for (long at = 0; at < width; at += size) norm_row(normed + at, job->deep + row * width + at, block->deep_norms + at, size, block->eps);
+            sum_blocks(sums_of(&job->normed, row), normed, width);
+        }
+    phase_multiply(member, job->known, &job->normed, &block->fuse, &none, job->num_rows, 0);
+}
+
+// What is known of positions (num_rows, hidden_size) from the float32 streams there after the deep layers (num_rows, num_deep_layers, hidden_size). Without
+// `deep`: -> the bytes of scratch that it takes.
+long attune_fuse(float *known, const float *deep, const ExitBlock *block, long num_rows, uint8_t *scratch) {
+    uint8_t *const base = scratch;
+    const long width = block->num_deep_layers * block->hidden_size;
+    FuseJob job = {.block = block, .deep = deep, .known = known, .num_rows = num_rows};
+    job.normed = carve_rows(&scratch, num_rows, width);
+    if (deep) run_team(fuse_work, &job, NUM_FUSE_PHASES, num_rows * width * block->hidden_size);
     return scratch - base;
 }

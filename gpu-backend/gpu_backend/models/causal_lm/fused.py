@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from gpu_backend.kernels import structs
@@ -34,10 +36,21 @@ class FusedLayers:
 
     def __call__(self, x: Tensor, start: int, stop: int, cache: PagedKVCache, batch: ForwardBatch) -> Tensor:
         """Layers start..stop-1 of the residual stream: (N, hidden) -> (N, hidden), both float32."""
+        return self._run(x, start, stop, cache, batch, None)
+
+    def noting(self, x: Tensor, start: int, layers: Sequence[int], cache: PagedKVCache, batch: ForwardBatch) -> Tensor:
+        """From layer `start` to the last of `layers`, which ascend: (N, hidden) -> (N, len(layers), hidden), what it is after each of them."""
+        out_NRH = torch.empty(len(x), len(layers), x.shape[1])
+        layers_R = (ctypes.c_int64 * len(layers))(*layers)
+        self._run(x, start, layers[-1], cache, batch, structs.Notes(ctypes.addressof(layers_R), len(layers), out_NRH.data_ptr()))
+        return out_NRH
+
+    def _run(self, x: Tensor, start: int, stop: int, cache: PagedKVCache, batch: ForwardBatch, notes: structs.Notes | None) -> Tensor:
+        assert 0 <= start <= stop <= len(self._layers), (start, stop)
         assert batch.adapters is None or isinstance(batch.adapters, PackedBatchAdapters)
         adapters = None if batch.adapters is None else batch.adapters.struct
         out = x.clone()
-        self._native.run_layers(out, self.decoder, cache.pointers, batch.paged_rows, self.head_shape(cache), adapters, start, stop)
+        self._native.run_layers(out, self.decoder, cache.pointers, batch.paged_rows, self.head_shape(cache), adapters, start, stop, notes)
         return out
 
     def head_shape(self, cache: PagedKVCache) -> structs.HeadShape:

@@ -5,6 +5,8 @@ Shapes: N tokens of a step in one flat list, H query heads, G key/value heads, D
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -112,6 +114,16 @@ class CausalLM(nn.Module):
         for index in range(start, stop):
             x = self.blocks[index](x, cache, index, batch)
         return x
+
+    def run_layers_noting(self, x: Tensor, start: int, layers: Sequence[int], cache: PagedKVCache, batch: ForwardBatch) -> Tensor:
+        """From layer `start` to the last of `layers`, which ascend: (N, hidden) -> (N, len(layers), hidden), the residual stream after each of them."""
+        if self.fused is not None:
+            return self.fused.noting(x, start, layers, cache, batch)
+        after = []
+        for layer in layers:
+            x, start = self.run_layers(x, start, layer, cache, batch), layer
+            after.append(x)
+        return torch.stack(after, dim=1)
 
     def compute_logits(self, x: Tensor) -> Tensor:
         """Final norm and head, of any layer's output: (K, hidden) -> (K, V) in float32."""

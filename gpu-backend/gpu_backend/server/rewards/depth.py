@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 from gpu_backend.decoding.early_exit.label_exit import LabelExitGate
 from gpu_backend.server.errors import BackendError
 from gpu_backend.server.label_scores import LabelReader
+from gpu_backend.server.operating_points import point_of
 from gpu_backend.server.rewards.schemas import Depth, RewardRequest
 
 if TYPE_CHECKING:
     from gpu_backend.server.served_model import ServedModel
-
-_DEFAULT_RISK = 0.01
 
 
 def gate_of(model: ServedModel, body: RewardRequest) -> LabelExitGate | None:
@@ -26,12 +25,7 @@ def gate_of(model: ServedModel, body: RewardRequest) -> LabelExitGate | None:
         raise BackendError("unsupported_value", message, param="early_exit.mode")
     if model.label_exit is None:
         raise BackendError("unsupported_value", f"{body.model} has no label exit, so no verdict can leave early.", param="early_exit.mode")
-    gates = model.label_exit.gates
-    risk = _DEFAULT_RISK if asked.max_risk is None else asked.max_risk
-    if risk not in gates:
-        message = f"{body.model} has operating points for a max_risk of {', '.join(map(str, sorted(gates)))}, not of {risk}."
-        raise BackendError("unsupported_value", message, param="early_exit.max_risk")
-    return gates[risk]
+    return point_of(model.label_exit.gates, body.model, asked.max_risk)
 
 
 def depth_of(model: ServedModel, body: RewardRequest, reader: LabelReader) -> Depth | None:

@@ -15,7 +15,7 @@ from gpu_backend.core import AdapterError, AdapterNotFoundError, Delta, EngineOv
 from gpu_backend.core import Request as EngineRequest
 from gpu_backend.server.caller import cache_salt, deadline_of
 from gpu_backend.server.chat_format import ChatFormat, sse
-from gpu_backend.server.early_exit import may_draft
+from gpu_backend.server.early_exit import gate_of, may_draft
 from gpu_backend.server.errors import BackendError, envelope
 from gpu_backend.server.prompts import check_length, encode_messages
 from gpu_backend.server.response_format import to_grammar
@@ -146,4 +146,5 @@ def _sampling(body: ChatRequest, model: ServedModel, max_tokens: int, form: Answ
         grammar_trigger=form.trigger,
         tool_call_tokens=form.tool_call_tokens,
         drafts=may_draft(model, body),
+        gate=gate_of(model, body),
     )

@@ -127,6 +127,21 @@ def test_the_residual_stream_that_goes_in_is_left_as_it_was(models_dir: Path) ->
     assert torch.equal(x, before)
 
 
+def test_what_is_noted_on_the_way_is_what_the_parts_give(models_dir: Path) -> None:
+    built = model(models_dir, "llama")
+    x = built.embed(batch().token_ids_N)
+
+    def noted(layers: tuple[int, ...]) -> Tensor:
+        return built.run_layers_noting(x, 0, layers, built.new_cache(num_blocks=9, block_size=4), batch())
+
+    fused = noted((1, 3))
+    assert fused.shape == (9, 2, x.shape[1]) and torch.equal(noted((3,))[:, 0], fused[:, 1])
+    built.fused = None
+    assert torch.equal(fused, noted((1, 3)))
+    cache = built.new_cache(num_blocks=9, block_size=4)
+    assert torch.equal(fused[:, 0], built.run_layers(x, 0, 1, cache, batch()))
+
+
 def test_int8_weights_compute_what_the_rounded_weights_do(models_dir: Path) -> None:
     weights: dict[str, Tensor] = {}
     exact = tiny_model(dtype=torch.float32, recorded=weights, **SHAPE)

@@ -47,6 +47,27 @@ const chat = (key: string, changes: Record<string, unknown> = {}, options: CallO
   call('/v1/chat/completions', { key, body: chatBody({ max_tokens: 2, ...changes }), ...options });
 
 describe('200', () => {
+  it('says which answers left early, also those of streams, whose headers went out before', async () => {
+    const key = await makeKey({ projectId: newId('project') });
+    const rungs = [];
+    for (const [max_risk, stream] of [
+      [0.05, false],
+      [0.01, false],
+      [0.05, true],
+    ] as const) {
+      const response = await chat(key, { stream, early_exit: { mode: 'gated', max_risk } });
+      rungs.push(response.headers.get('x-attune-exit'));
+      await response.text();
+    }
+    expect(rungs).toEqual(['shallow', 'full', 'full']);
+    await flush(key);
+    const sums = (await results(key, '&group_by=exit')).map(({ exit, num_model_requests: count }) => [
+      exit,
+      count,
+    ]);
+    expect(Object.fromEntries(sums)).toEqual({ full: 1, shallow: 2 });
+  });
+
   it('is the sum of what the answers said, to the token, without any wait but the alarm', async () => {
     const key = await makeKey({ projectId: newId('project'), limits: { budget_micros: 1e9 } });
     const said = { requests: 0, input: 0, cached: 0, output: 0 };
