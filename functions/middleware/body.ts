@@ -6,6 +6,8 @@ import { ApiError } from '../errors';
 import { TIMED_OUT, within } from '../lib/time';
 import { formatPath } from '../validation';
 
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
+
 /** Refuses a body that says it is too large, before anybody reads it or looks up a key. */
 export const limitBody = (maxBytes: number) =>
   createMiddleware<AppEnv>(function limitBody(c, next) {
@@ -60,7 +62,7 @@ async function readBytes(c: Context<AppEnv>, maxBytes: number): Promise<Uint8Arr
 
 function decodeUtf8(bytes: Uint8Array): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes);
+    return decoder.decode(bytes);
   } catch {
     throw new ApiError('invalid_json', 'The body is not valid UTF-8.');
   }

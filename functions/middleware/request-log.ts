@@ -5,7 +5,7 @@ import type { AppEnv } from '../context';
 import { toApiError } from '../errors';
 import { messageOf } from '../lib/message-of';
 import { traceIdOf } from '../lib/traceparent';
-import { amountOf } from '../services/ledger';
+import { amountOf, type Metering, type TokenUse } from '../services/ledger';
 import type { RequestRecord } from '../services/request-log';
 import { useOf } from './meter';
 
@@ -23,14 +23,19 @@ export const requestLog = () =>
   createMiddleware<AppEnv>(async function requestLog(c, next) {
     await next();
     // None when the environment is bad; that is in the log already.
-    if (c.get('services') !== undefined) c.executionCtx.waitUntil(write(c));
+    if (c.get('services') === undefined) return;
+    // Absent where nothing is metered, or the request came no further than its key.
+    const metering = c.get('metering') as Metering | undefined;
+    const used = metering === undefined ? null : metering.known;
+    if (used !== undefined) write(c, used);
+    // A stream says at its end what it used, and a shared run when it is known who pays.
+    else c.executionCtx.waitUntil(c.get('metering').used.then((late) => write(c, late)));
   });
 
-/** No answer waits for it, and none fails over it. */
-async function write(c: Context<AppEnv>): Promise<void> {
+/** No answer waits for anything over it, and none fails. */
+function write(c: Context<AppEnv>, used: TokenUse | null): void {
   try {
-    const record = await recordOf(c);
-    c.get('services').requestLog.write(record);
+    c.get('services').requestLog.write(recordOf(c, used));
   } catch (error) {
     const cause = messageOf(error);
     console.error(
@@ -39,10 +44,7 @@ async function write(c: Context<AppEnv>): Promise<void> {
   }
 }
 
-async function recordOf(c: Context<AppEnv>): Promise<RequestRecord> {
-  const { status } = c.res;
-  // Absent where nothing is metered, or the request came no further than its key. A stream says it at its end.
-  const used = (await c.get('metering')?.used) ?? null;
+function recordOf(c: Context<AppEnv>, used: TokenUse | null): RequestRecord {
   const use = used === null ? null : useOf(c, c.get('operation') ?? '', used);
   const key = c.get('key');
   return {
@@ -50,7 +52,7 @@ async function recordOf(c: Context<AppEnv>): Promise<RequestRecord> {
     traceId: traceIdOf(c.get('traceparent')),
     operation: c.get('operation') ?? null,
     method: c.req.method,
-    status,
+    status: c.res.status,
     durationMs: Date.now() - c.get('acceptedAtMs'),
     projectId: key?.projectId ?? null,
     keyId: key?.id ?? null,

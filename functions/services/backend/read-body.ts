@@ -6,6 +6,11 @@ import { backendUnavailable, deadlinePassed, invalidResponse, isTimeout, parseJs
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 const MAX_ERROR_BYTES = 64 * 1024;
 
+interface Text {
+  text: string;
+  isWhole: boolean;
+}
+
 /**
  * The answer that the schema describes.
  * @param isPlain knows at sight what the schema would give back as it is
@@ -41,26 +46,29 @@ export async function readEventStream(response: Response): Promise<ReadableStrea
   throw invalidResponse(`content type ${type.slice(0, 100)}`);
 }
 
-async function readUpTo(response: Response, maxBytes: number): Promise<{ text: string; isWhole: boolean }> {
-  if (response.body === null) return { text: '', isWhole: true };
-  const decoder = new TextDecoder();
-  let text = '';
-  let size = 0;
+async function readUpTo(response: Response, maxBytes: number): Promise<Text> {
   try {
     // Of a stated length, which is that of the bytes as they come unless they are compressed.
     const length = response.headers.has('content-encoding') ? null : response.headers.get('content-length');
     if (length !== null && Number(length) <= maxBytes) {
-      return { text: decoder.decode(await response.arrayBuffer()), isWhole: true };
+      return { text: await response.text(), isWhole: true };
     }
-    // Leaving the loop early cancels the body, and with it the connection.
-    for await (const chunk of response.body) {
-      size += chunk.byteLength;
-      if (size > maxBytes) return { text, isWhole: false };
-      text += decoder.decode(chunk, { stream: true });
-    }
+    return await readStream(response.body, maxBytes);
   } catch (error) {
     if (error instanceof ApiError) throw error;
     throw isTimeout(error) ? deadlinePassed(error) : backendUnavailable(error);
+  }
+}
+
+async function readStream(stream: ReadableStream<Uint8Array> | null, maxBytes: number): Promise<Text> {
+  const decoder = new TextDecoder();
+  let text = '';
+  let size = 0;
+  // Leaving the loop early cancels the body, and with it the connection.
+  for await (const chunk of stream ?? []) {
+    size += chunk.byteLength;
+    if (size > maxBytes) return { text, isWhole: false };
+    text += decoder.decode(chunk, { stream: true });
   }
   return { text: text + decoder.decode(), isWhole: true };
 }

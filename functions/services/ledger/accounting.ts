@@ -55,8 +55,10 @@ export interface Use {
   outputTokens: number;
 }
 
-/** A request that has ended with something to write down. */
+/** Requests that have ended with something to write down. */
 export interface Closing {
+  /** How many, of which `use` says what they used together. */
+  requests: number;
   use: Use;
   /** The day that it is charged to. */
   dayMs: number;
@@ -99,7 +101,7 @@ export class Ledger {
   readonly #spending: Spending<Reservation>;
   readonly #onClose: (closing: Closing) => void;
 
-  /** @param onClose hears once of every request that used something */
+  /** @param onClose hears once of every request that used something; of those under a lease together */
   constructor(
     account: Account,
     reservations: Map<string, Reservation>,
@@ -166,7 +168,7 @@ export class Ledger {
     for (const { id: own, most, use, lifeMs } of running) {
       this.#spending.open(own, { ...most, untilMs: nowMs + lifeMs, starts: hold.starts, use });
     }
-    for (const request of ended) this.#writeDown(hold, request.used.micros, request.use);
+    for (const { requests: count, used: own, use } of ended) this.#writeDown(hold, own.micros, use, count);
   }
 
   /** True while a Worker has a share that may come back. */
@@ -239,8 +241,8 @@ export class Ledger {
     }
   }
 
-  #writeDown({ starts }: Reservation, micros: number, use: Use | null): void {
-    if (use !== null) this.#onClose({ use, dayMs: starts.day, micros });
+  #writeDown({ starts }: Reservation, micros: number, use: Use | null, requests = 1): void {
+    if (use !== null) this.#onClose({ requests, use, dayMs: starts.day, micros });
   }
 }
 

@@ -1,7 +1,7 @@
 // A share of a key's limits that its ledger lends to one Worker for a moment: requests pass by it without a call. No platform, no clock of its own.
 import type { Amount, Limits, LimitState, Use } from './accounting';
 import type { BucketState } from './bucket';
-import type { Claim, Settlement } from './interface';
+import type { Claim } from './interface';
 import type { Budget } from './spending';
 
 /** What is lent, or asked for. */
@@ -19,12 +19,20 @@ export interface Grant {
   lifeMs: number;
 }
 
+/** Requests that have ended and that usage does not tell apart: what they used together. */
+export interface Ended {
+  requests: number;
+  used: Amount;
+  /** Null of those that failed, of which nothing is written down. */
+  use: Use | null;
+}
+
 /** What a Worker says when it gives a lease back: the rest of the share is free again. */
 export interface Returned {
   id: string;
   /** How many requests began under it. */
   requests: number;
-  ended: Omit<Settlement, 'id'>[];
+  ended: Ended[];
   /** From now on each of them has a reservation of its own, for what is left of its life. */
   running: Claim[];
 }
@@ -45,7 +53,8 @@ export class Lease {
   readonly fromMs: number;
   readonly #lifeMs: number;
   readonly #running = new Map<string, Claim & { fromMs: number }>();
-  readonly #ended: Returned['ended'] = [];
+  /** By what usage tells apart. */
+  readonly #ended = new Map<string, Ended>();
   #endedMicros = 0;
   /** `open` until it is given back; `arrived` when the ledger has heard of it. */
   #phase: 'open' | 'returned' | 'arrived' | 'lost' = 'open';
@@ -110,8 +119,25 @@ export class Lease {
     const micros = Math.min(used.micros, most.micros);
     this.#add(0, 1, Math.max(0, most.tokens - used.tokens), most.micros - micros);
     this.#endedMicros += micros;
-    this.#ended.push({ used: { tokens: used.tokens, micros }, use });
+    this.#addEnded({ tokens: used.tokens, micros }, use);
     return true;
+  }
+
+  /** Sums, since hundreds of requests may end before the lease does. */
+  #addEnded(used: Amount, use: Use | null): void {
+    const name = use === null ? '' : JSON.stringify([use.operation, use.model, use.endUser, use.exit]);
+    const ended = this.#ended.get(name);
+    if (ended === undefined) {
+      this.#ended.set(name, { requests: 1, used, use: use && { ...use } });
+      return;
+    }
+    ended.requests += 1;
+    ended.used.tokens += used.tokens;
+    ended.used.micros += used.micros;
+    if (ended.use === null || use === null) return;
+    ended.use.inputTokens += use.inputTokens;
+    ended.use.cachedTokens += use.cachedTokens;
+    ended.use.outputTokens += use.outputTokens;
   }
 
   /** Ends it. What still runs is settled with the ledger, once `arrived` was said. */
@@ -124,8 +150,8 @@ export class Lease {
       lifeMs: Math.max(0, lifeMs - Math.max(0, nowMs - fromMs)),
     }));
     this.#running.clear();
-    const { id } = this;
-    return { id, requests: this.#share.requests - this.#free.requests, ended: this.#ended, running };
+    const requests = this.#share.requests - this.#free.requests;
+    return { id: this.id, requests, ended: [...this.#ended.values()], running };
   }
 
   /** Whether the ledger has heard of the end. If not, it charges the whole share in time. */

@@ -10,16 +10,22 @@ export class Metering {
   readonly most: TokenUse;
   /** Resolves once, with the first word that is given; null when the request did no work. */
   readonly used: Promise<TokenUse | null>;
-  readonly #resolve: (used: Promise<TokenUse | null>) => void;
+  readonly #resolve: (used: TokenUse | null) => void;
+  #known: TokenUse | null | undefined;
   #isHeld = false;
   #isSettled = false;
-  #report: Report = async () => false;
+  #report: Report | undefined;
 
   constructor(most: TokenUse) {
     this.most = most;
     const { promise, resolve } = Promise.withResolvers<TokenUse | null>();
     this.used = promise;
     this.#resolve = resolve;
+  }
+
+  /** What `used` resolves to; undefined before it does. */
+  get known(): TokenUse | null | undefined {
+    return this.#known;
   }
 
   /** @param isWhole whether the caller has the whole answer that the tokens are for */
@@ -46,8 +52,15 @@ export class Metering {
   #close(isWhole: boolean, use: (isPaid: boolean) => TokenUse | null): void {
     if (this.#isSettled) return;
     this.#isSettled = true;
+    if (this.#report === undefined) return this.#say(use(false));
     // Dear rather than free when nobody can say who pays.
-    this.#resolve(this.#report(isWhole).then(use, () => use(false)));
+    const saying = this.#report(isWhole).then(use, () => use(false));
+    return void saying.then((used) => this.#say(used));
+  }
+
+  #say(used: TokenUse | null): void {
+    this.#known = used;
+    this.#resolve(used);
   }
 
   /** The handler is done: what it did not report costs what was reserved. */

@@ -13,9 +13,9 @@ const SCHEMA = `
   CREATE INDEX IF NOT EXISTS usage_flushed_idx ON usage (is_flushed);`;
 
 const ADD = `
-  INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, 0)
+  INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)
   ON CONFLICT DO UPDATE SET
-    requests = requests + 1,
+    requests = requests + excluded.requests,
     input_tokens = input_tokens + excluded.input_tokens,
     cached_tokens = cached_tokens + excluded.cached_tokens,
     output_tokens = output_tokens + excluded.output_tokens,
@@ -41,11 +41,11 @@ export class UsageTotals {
     sql.exec(SCHEMA);
   }
 
-  add({ use, dayMs, micros }: Closing): void {
+  add({ requests, use, dayMs, micros }: Closing): void {
     const { projectId, keyId, model, endUser, operation, exit } = use;
     const { inputTokens, cachedTokens, outputTokens } = use;
     const names = [projectId, keyId, dayMs, model, endUser, operation, exit];
-    this.#sql.exec(ADD, ...names, inputTokens, cachedTokens, outputTokens, micros);
+    this.#sql.exec(ADD, ...names, requests, inputTokens, cachedTokens, outputTokens, micros);
   }
 
   /** Whole totals, not what came since the last time: writing one twice changes nothing. */

@@ -106,6 +106,17 @@ describe('the form of a body', () => {
     expect(await errorOf(response)).toMatchObject({ code: 'invalid_json', param: null });
   });
 
+  it('is read alike whatever the one before it was', async () => {
+    const good = encoder.encode(JSON.stringify(chatBody({ messages: [{ role: 'user', content: 'é🙂' }] })));
+    const bom = new Uint8Array([0xef, 0xbb, 0xbf, ...good]);
+    // Each ends in the middle of a character.
+    for (const bad of [[0xff], [0xc3], [0xf0, 0x9f, 0x99], [0xef, 0xbb, 0xbf, 0xe2, 0x82]]) {
+      const wrong = await send(new Uint8Array(bad));
+      expect((await errorOf(wrong)).message).toBe('The body is not valid UTF-8.');
+      for (const body of [good, bom, bom]) expect((await send(body)).status).toBe(200);
+    }
+  });
+
   it.each([['[]'], ['null'], ['1'], ['"text"'], ['true']])(
     'returns 400 for the JSON value %s',
     async (body) => {

@@ -106,6 +106,12 @@ describe('the line of a request', () => {
     expect(failed.line).toMatchObject({ status: 503, error_code: 'server_is_overloaded', exit: null });
   });
 
+  it('of a request whose run others may share comes once, when it is known who pays', async () => {
+    const { response, line } = await chat(await makeKey(), { temperature: 0 });
+    expect(response.headers.get('x-cache')).toBe('miss');
+    expect(line).toMatchObject({ status: 200, exit: 'full', output_tokens: 2, cost_micros: 11 });
+  });
+
   it('of a stream comes when it is over, with what it used and how it failed', async () => {
     const key = await makeKey();
     const endOf = async (changes: Line) => {

@@ -130,9 +130,9 @@ describe('by hand', () => {
     ledger.reserve(LIMITS, 'c', amount(10, 7), NOON + DAY, NOON, USE);
     ledger.settle(LIMITS, 'a', amount(5, 900), NOON + DAY - 1, used);
     ledger.settle(LIMITS, 'a', amount(5, 5), NOON + DAY - 1, used);
-    expect(closings).toEqual([{ use: used, dayMs: today, micros: 7 }]);
+    expect(closings).toEqual([{ requests: 1, use: used, dayMs: today, micros: 7 }]);
     ledger.state(LIMITS, NOON + DAY);
-    expect(closings.slice(1)).toEqual([{ use: USE, dayMs: today, micros: 7 }]);
+    expect(closings.slice(1)).toEqual([{ requests: 1, use: USE, dayMs: today, micros: 7 }]);
   });
 
   it('counts what is answered without work as a request and nothing else', () => {

@@ -7,6 +7,7 @@ import {
   type Closing,
   type Limits,
   type Reservation,
+  type Use,
 } from '../../../../functions/services/ledger/accounting';
 import { Lease, type Share } from '../../../../functions/services/ledger/lease';
 import { makeUse } from '../../../support/use';
@@ -74,7 +75,7 @@ describe('by hand', () => {
     expect(returned).toEqual({
       id: 'l',
       requests: 2,
-      ended: [{ used: amount(4, 2), use: { ...USE, inputTokens: 4 } }],
+      ended: [{ requests: 1, used: amount(4, 2), use: { ...USE, inputTokens: 4 } }],
       running: [{ ...claim('b'), lifeMs: MINUTE - 500 }],
     });
     ledger.takeBack(LIMITS, returned, NOON + 600);
@@ -84,7 +85,7 @@ describe('by hand', () => {
       budget: { settledMicros: 2, reservedMicros: 5 },
     });
     const dayMs = NOON - 12 * 60 * MINUTE;
-    expect(closings).toEqual([{ use: { ...USE, inputTokens: 4 }, dayMs, micros: 2 }]);
+    expect(closings).toEqual([{ requests: 1, use: { ...USE, inputTokens: 4 }, dayMs, micros: 2 }]);
     ledger.settle(LIMITS, 'b', amount(10, 5), NOON + 700, USE);
     ledger.takeBack(LIMITS, returned, NOON + 700);
     expect(ledger.state(LIMITS, NOON + 700).budget).toMatchObject({ settledMicros: 7, reservedMicros: 0 });
@@ -122,7 +123,7 @@ describe('by hand', () => {
     expect(ledger.state(LIMITS, NOON + 5000).budget).toMatchObject({ settledMicros: 50, reservedMicros: 0 });
     expect(ledger.isLending).toBe(false);
     const use = { ...USE, inputTokens: 100, outputTokens: 0 };
-    expect(closings).toEqual([{ use, dayMs: NOON - 12 * 60 * MINUTE, micros: 50 }]);
+    expect(closings).toEqual([{ requests: 1, use, dayMs: NOON - 12 * 60 * MINUTE, micros: 50 }]);
     ledger.takeBack(LIMITS, lease!.giveBack(NOON + 5001), NOON + 5001);
     expect(ledger.state(LIMITS, NOON + 5001)).toMatchObject({
       concurrency: { running: 0 },
@@ -150,6 +151,40 @@ describe('by hand', () => {
     lease!.giveBack(NOON);
     expect(lease!.settle('b', amount(1, 1), USE)).toBe(false);
     expect(lease!.settle('nobody', amount(1, 1), USE)).toBe(false);
+  });
+
+  it('sums what ends of those that usage does not tell apart, and of no others', () => {
+    const { ledger, closings, lend } = open();
+    const { lease } = lend('l', WISH, NOON, { most: amount(10, 5) });
+    const ends: [string, Use | null][] = [
+      ['first of l', { ...USE, inputTokens: 4, cachedTokens: 2, outputTokens: 3 }],
+      ['b', { ...USE, endUser: 'ann' }],
+      ['c', null],
+      ['d', { ...USE, exit: 'cache' }],
+      ['e', { ...USE, inputTokens: 5, cachedTokens: 1, outputTokens: 2 }],
+      ['f', { ...USE, model: 'other' }],
+      ['g', null],
+      ['h', { ...USE, operation: 'other' }],
+    ];
+    for (const [id] of ends.slice(1)) expect(lease!.take(LIMITS, claim(id), NOON)).toBe(true);
+    for (const [at, [id, use]] of ends.entries()) expect(lease!.settle(id, amount(at, 2), use)).toBe(true);
+    // Whoever settled may go on with what they gave.
+    expect(ends[0]?.[1]).toMatchObject({ inputTokens: 4 });
+    const returned = lease!.giveBack(NOON);
+    const both = { ...USE, inputTokens: 9, cachedTokens: 3, outputTokens: 5 };
+    expect(returned.ended).toEqual([
+      { requests: 2, used: amount(4, 4), use: both },
+      { requests: 1, used: amount(1, 2), use: ends[1]?.[1] },
+      { requests: 2, used: amount(8, 4), use: null },
+      { requests: 1, used: amount(3, 2), use: ends[3]?.[1] },
+      { requests: 1, used: amount(5, 2), use: ends[5]?.[1] },
+      { requests: 1, used: amount(7, 2), use: ends[7]?.[1] },
+    ]);
+    ledger.takeBack(LIMITS, returned, NOON);
+    expect(ledger.state(LIMITS, NOON).budget).toMatchObject({ settledMicros: 16, reservedMicros: 0 });
+    const dayMs = NOON - 12 * 60 * MINUTE;
+    expect(closings).toHaveLength(5);
+    expect(closings[0]).toEqual({ requests: 2, use: both, dayMs, micros: 4 });
   });
 
   it('never charges a request more than it reserved', () => {

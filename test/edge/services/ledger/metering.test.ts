@@ -23,7 +23,10 @@ describe('a metering', () => {
     ['is the most when nobody has said anything', (m) => m.finish(), MOST],
   ])('%s', async (_, act, used) => {
     const metering = new Metering(MOST);
+    expect(metering.known).toBeUndefined();
     act(metering);
+    // At once, and the same as whoever waits hears.
+    expect(metering.known).toEqual(used);
     expect(await metering.used).toEqual(used);
   });
 });
@@ -40,7 +43,9 @@ describe('shared work', () => {
     metering.share(report);
     metering.settle(USED, isWhole);
     metering.settle(USED);
+    expect(metering.known).toBeUndefined();
     expect(await metering.used).toEqual({ ...used, model: 'm' });
+    expect(metering.known).toEqual({ ...used, model: 'm' });
     expect(told).toEqual([isWhole]);
   });
 

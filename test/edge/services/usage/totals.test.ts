@@ -86,7 +86,7 @@ describe('a key', () => {
     const keyId = newId('key');
     await runInDurableObject(bindings.LEDGER.getByName(keyId), async (object, { storage }) => {
       const totals = new UsageTotals(storage.sql);
-      totals.add({ use: useOf(projectId, keyId), dayMs: today, micros: 1 });
+      totals.add({ requests: 1, use: useOf(projectId, keyId), dayMs: today, micros: 1 });
       await object.alarm();
       expect(totals.unflushed(1)).toEqual([]);
     });
@@ -99,7 +99,7 @@ describe('a key', () => {
       bindings.DB.prepare(`ALTER TABLE ${from} RENAME TO ${to}`).run();
     await runInDurableObject(bindings.LEDGER.getByName(keyId), async (object, { storage }) => {
       const totals = new UsageTotals(storage.sql);
-      totals.add({ use: useOf(projectId, keyId), dayMs: today, micros: 1 });
+      totals.add({ requests: 1, use: useOf(projectId, keyId), dayMs: today, micros: 1 });
       await rename('usage_days', 'usage_days_away');
       const failure: unknown = await object.alarm().catch((error: unknown) => error);
       await rename('usage_days_away', 'usage_days');
@@ -118,7 +118,12 @@ describe('a key', () => {
     await runInDurableObject(stub, async (object, { storage }) => {
       const totals = new UsageTotals(storage.sql);
       for (let user = 0; user < 150; user++) {
-        totals.add({ use: useOf(projectId, keyId, { endUser: `u${user}` }), dayMs: today, micros: 1 });
+        totals.add({
+          requests: 1,
+          use: useOf(projectId, keyId, { endUser: `u${user}` }),
+          dayMs: today,
+          micros: 1,
+        });
       }
       await object.alarm();
       expect(totals.unflushed(1000)).toHaveLength(50);
@@ -175,10 +180,12 @@ describe('in 30 random histories', () => {
           const add = (day: number, endUser: string, tokens: number) => {
             const dayMs = Math.max(day, firstOpenDay) * DAY_MS;
             const use = useOf(projectId, keyId, { endUser, inputTokens: tokens });
-            totals.add({ use, dayMs, micros: tokens * 2 });
+            // One request, or several that ended together.
+            const requests = 1 + (tokens % 3);
+            totals.add({ requests, use, dayMs, micros: tokens * 2 });
             const sum = expected.get(`${dayMs} ${endUser}`) ?? { requests: 0, tokens: 0 };
             expected.set(`${dayMs} ${endUser}`, {
-              requests: sum.requests + 1,
+              requests: sum.requests + requests,
               tokens: sum.tokens + tokens,
             });
           };
