@@ -104,7 +104,8 @@ def run_study(options: argparse.Namespace) -> None:
         runs: dict[str, Callable[[Path], dict[str, Measures]]] = {
             name: partial(study.generative, variant, texts, made, seed, folder) for name, variant in VARIANTS.items()
         }
-        for name, run in {**runs, SCALAR: partial(study.scalar, made, seed)}.items():
+        runs[SCALAR] = partial(study.scalar, made, seed)
+        for name, run in runs.items():
             for kind, measures in known_or(run, folder / name.replace(" ", "_")).items():
                 found.setdefault(kind, {}).setdefault(name, []).append(measures)
     (options.out / "study.json").write_text(json.dumps(_as_json(found), indent=2) + "\n", encoding="utf-8")
