@@ -67,8 +67,30 @@ describe('a chat', () => {
     const { mode, layers_saved: saved, accepted_drafts: accepted, mean_exit_layer: mean } = auto.early_exit;
     expect(mode).toBe('lossless');
     // How many drafts pay is measured where the product runs; what they save follows from their number.
-    expect(saved).toBe(28 * accepted);
+    expect(saved).toBe(29 * accepted);
     expect(mean).toBeCloseTo(30 - saved / auto.usage.completion_tokens, 2);
+  });
+
+  it('lets sure tokens stand within a risk that the model has a point for, and lists the points otherwise', async () => {
+    const gated = (max_risk: number) =>
+      post(product, CHAT, {
+        ...ask('Explain how rain forms.', { max_tokens: 96 }),
+        early_exit: { mode: 'gated', max_risk },
+      });
+    const response = await gated(0.05);
+    const { early_exit: depth, usage } = await response.json();
+    expect([response.status, depth.mode]).toEqual([200, 'gated']);
+    expect(depth.layers_saved).toBe(29 * depth.accepted_drafts);
+    expect(depth.accepted_drafts).toBeLessThan(usage.completion_tokens);
+    // Whether drafts pay is measured where the product runs.
+    expect(response.headers.get('x-attune-exit')).toBe(depth.min_confidence < 1 ? 'shallow' : 'full');
+    const refused = await gated(0.02);
+    expect(refused.status).toBe(400);
+    expect((await refused.json()).error).toMatchObject({
+      code: 'unsupported_value',
+      param: 'early_exit.max_risk',
+      message: expect.stringContaining('a max_risk of 0.05, not of 0.02'),
+    });
   });
 
   it('gives two users at once their own answers', async () => {
