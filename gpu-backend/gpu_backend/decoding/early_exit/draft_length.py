@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+# What is done around the passes of a round is not among the costs, and takes a tenth of it.
+_LEAST_GAIN = 1.1
 # What is known before an answer's first draft weighs as much as so many drafts.
 _PRIOR_WEIGHT = 4.0
 # A draft counts for less with every round, so that the estimate follows the text; and with every step that drafts nothing, so that it is tried again.
@@ -93,8 +95,9 @@ class DraftLengths:
 
     def best(self, num: int, rate: float, num_others: int = 0) -> int:
         """Drafts for each of `num` sequences whose acceptance is `rate` in the mean: what brings all sequences of the step together the most tokens in a unit
-        of time, 0 where no drafts pay. The others have none, and wait for the round."""
-        return max(range(self.most + 1), key=lambda count: self._speed(num, rate, count, num_others))
+        of time, 0 where no drafts pay clearly. The others have none, and wait for the round."""
+        best = max(range(self.most + 1), key=lambda count: self._speed(num, rate, count, num_others))
+        return best if self._speed(num, rate, best, num_others) >= _LEAST_GAIN * self._speed(num, rate, 0, num_others) else 0
 
     def choose(self, rates: Sequence[float], num_others: int = 0) -> DraftRule:
         """The rule for one step of sequences with these acceptance rates, beside others that draft nothing."""

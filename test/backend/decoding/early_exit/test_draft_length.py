@@ -30,6 +30,8 @@ def test_the_length_that_brings_most_tokens_in_a_unit_of_time() -> None:
     assert lengths.best(1, 0.8) == 2
     # At 0.3: 0.303, 1.3/4.8 = 0.271.
     assert lengths.best(1, 0.3) == 0
+    # At 0.5: 1.5/4.8 = 0.3125, which is more than 0.303, but not by a tenth. At 0.65: 0.344.
+    assert lengths.best(1, 0.5) == 0 and lengths.best(1, 0.65) > 0
     assert lengths.best(1, 1.0) == lengths.most
 
 
