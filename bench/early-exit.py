@@ -58,12 +58,7 @@ def main() -> None:
         ways = {"full": Way(_task()), "early": Way(_task(drafts=True))}
         gated = {f"gated_{risk}": Way(_task(drafts=True, gate=gate)) for risk, gate in served.exit_gates.items()} if batch == 1 else {}
         before = [bench.count(name) for name in METRICS]
-        for index in range(options.rounds):
-            wait_until_quiet()
-            for number, group in enumerate(groups):
-                # Who comes first finds the processor as the other way left it, so that turns change.
-                for way in list(ways.values())[:: 1 if (index + number) % 2 else -1]:
-                    _run(served, prompts, group, way, number)
+        _run_in_turns(served, prompts, groups, list(ways.values()), options.rounds)
         drafted, accepted, generated = (bench.count(name) - then for name, then in zip(METRICS, before, strict=True))
         same = ways["full"].answers == ways["early"].answers
         plain = [number for number, group in enumerate(groups) if all(_repetition(ways["full"].answers[index]) <= REPETITION for index in group)]
@@ -82,10 +77,7 @@ def main() -> None:
         for name, way in gated.items():
             # After the counters have been read, each beside full depth and lossless drafts of its own.
             beside = [Way(_task()), Way(_task(drafts=True)), way]
-            for index in range(options.rounds):
-                for number, group in enumerate(groups):
-                    for one in beside[:: 1 if (index + number) % 2 else -1]:
-                        _run(served, prompts, group, one, number)
+            _run_in_turns(served, prompts, groups, beside, options.rounds)
             ratios[f"{name}_against_full"] = round(_speed(way, groups) / _speed(beside[0], groups), 3)
             ratios[f"{name}_against_lossless"] = round(_speed(way, groups) / _speed(beside[1], groups), 3)
         if batch == 1:
@@ -99,6 +91,15 @@ def main() -> None:
 
 def _task(*, drafts: bool = False, gate: TokenGate | None = None) -> SamplingParams:
     return SamplingParams(max_tokens=MAX_TOKENS, temperature=0.0, drafts=drafts, gate=gate)
+
+
+def _run_in_turns(served: ServedModel, prompts: Sequence[Prompt], groups: Sequence[range], ways: list[Way], rounds: int) -> None:
+    """Who comes first finds the processor as another way left it, so that turns change."""
+    for index in range(rounds):
+        wait_until_quiet()
+        for number, group in enumerate(groups):
+            for way in ways[:: 1 if (index + number) % 2 else -1]:
+                _run(served, prompts, group, way, number)
 
 
 def _run(served: ServedModel, prompts: Sequence[Prompt], group: range, way: Way, number: int) -> None:

@@ -5,8 +5,7 @@ upper layers takes all rows together. Whatever the lower layers computed is kept
 beyond the sequence's end, is never looked at, and is written over by the token that comes there.
 
 A guess that a request's gate lets through stands whatever the upper layers would say: the pass that follows brings them its keys and values (deferred until
-then), and the head is not asked. Shapes: N rows, R layers that are read one position before a
-guess, H hidden size.
+then), and the head is not asked. Shapes: N rows, R layers that are read one position before a guess, H hidden size.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from gpu_backend.models.interface import Decoder
 
 # No probability is as large.
 VERIFY_ALL = 2.0
+_NO_GATE = TokenGate(VERIFY_ALL)
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class _Drafting:
 
     tokens: list[int]
     most: int
-    gate: TokenGate | None
+    gate: TokenGate
     probs: list[float] = field(default_factory=list)
     chances: list[float] = field(default_factory=list)
     lower: list[Tensor] = field(default_factory=list)
@@ -52,7 +52,7 @@ class _Drafting:
     def take(self, token: int, prob: float, chance: float, state_H: Tensor, rule: DraftRule) -> bool:
         """Note a guess. -> whether it is kept."""
         self.num_guesses += 1
-        if prob < _least_to_stand(self.gate):
+        if prob < self.gate.least_prob:
             self.chance *= chance
         if self.chance < rule.least_kept:
             return False
@@ -102,11 +102,10 @@ class DraftRound:
         first = len(sequence.token_ids) - 1
         rows = self._batches.ahead(sequence, range(first, first + most + 1))
         gate, deep_RH = _gate_of(sequence), self._deep_before_newest(sequence)
-        drafted = draft_alone(sequence.token_ids[-1], deep_RH, replace(rule, most=most), _least_to_stand(gate), self._cache, rows)
+        drafted = draft_alone(sequence.token_ids[-1], deep_RH, replace(rule, most=most), gate.least_prob, self._cache, rows)
         x_NH, deep_NRH = self._run_upper(drafted.lower_TH, rows.first(len(drafted.tokens)))
         self._keep(sequence, first, deep_NRH)
-        stands = _stands(gate, drafted.tokens[1:], drafted.probs)
-        logits = self._logits(x_NH, [*(not it for it in stands), True])
+        logits = self._logits(x_NH, _is_asked(gate, drafted.tokens[1:], drafted.probs))
         return _due_row(sequence, logits, drafted.tokens, drafted.chances, drafted.num_guesses)
 
     def _run_lower(self, sequences: list[RunningSequence], drafting: Mapping[RunningSequence, _Drafting]) -> None:
@@ -148,10 +147,7 @@ class DraftRound:
         num_decodes = sum(len(one.tokens) == 1 for one in drafting.values())
         batch = self._batches.of(stretches, num_decodes, [token for sequence in ordered for token in drafting[sequence].tokens])
         x_NH, deep_NRH = self._run_upper(torch.stack([x_H for sequence in ordered for x_H in drafting[sequence].lower]), batch)
-        is_asked: list[bool] = []
-        for sequence in ordered:
-            one = drafting[sequence]
-            is_asked += [not it for it in _stands(one.gate, one.tokens[1:], one.probs)] + [True]
+        is_asked = [it for one in map(drafting.__getitem__, ordered) for it in _is_asked(one.gate, one.tokens[1:], one.probs)]
         logits = self._logits(x_NH, is_asked)
         rows: dict[RunningSequence, DueRow] = {}
         for stretch in stretches:
@@ -190,17 +186,14 @@ def _due_row(sequence: RunningSequence, logits: list[Tensor | None], tokens: lis
     return DueRow(sequence, logits[0], drafted=drafted, num_guesses=num_guesses)
 
 
-def _gate_of(sequence: RunningSequence) -> TokenGate | None:
+def _gate_of(sequence: RunningSequence) -> TokenGate:
     task = sequence.request.task
-    return task.open_gate if isinstance(task, SamplingParams) else None
+    return (task.open_gate if isinstance(task, SamplingParams) else None) or _NO_GATE
 
 
-def _least_to_stand(gate: TokenGate | None) -> float:
-    return VERIFY_ALL if gate is None else gate.least_prob
-
-
-def _stands(gate: TokenGate | None, drafts: list[int], probs: list[float]) -> list[bool]:
-    return [gate is not None and gate.lets_through(token, prob) for token, prob in zip(drafts, probs, strict=True)]
+def _is_asked(gate: TokenGate, drafts: list[int], probs: list[float]) -> list[bool]:
+    """Whether the head is asked what comes after the newest token and each draft: not where the draft that follows stands."""
+    return [*(not gate.lets_through(token, prob) for token, prob in zip(drafts, probs, strict=True)), True]
 
 
 def run_upper(model: Decoder, drafter: Drafter, x_NH: Tensor, cache: PagedKVCache, batch: ForwardBatch) -> tuple[Tensor, Tensor]:

@@ -46,13 +46,12 @@ def answer_states(
     """In the order of the rows, without those whose answer is a single token. Layers ascend. The base may be computed by the C operators."""
     states: list[AnswerStates] = []
     deep_layers = (*inner_layers, base.config.num_layers)
+    layers = sorted({*exit_layers, *deep_layers})
     for first in range(0, len(rows), _TEXTS_PER_PASS):
         group = rows[first : first + _TEXTS_PER_PASS]
         batch, cache = whole_texts(base, [row.ids for row in group])
-        x_NH, done, after = base.embed(batch.token_ids_N), 0, {}
-        for layer in sorted({*exit_layers, *deep_layers}):
-            x_NH, done = base.run_layers(x_NH, done, layer, cache, batch), layer
-            after[layer] = x_NH.bfloat16()
+        noted_NLH = base.run_layers_noting(base.embed(batch.token_ids_N), 0, layers, cache, batch).bfloat16()
+        after = dict(zip(layers, noted_NLH.unbind(dim=1), strict=True))
         exits_ENH, deep_NRH = torch.stack([after[layer] for layer in exit_layers]), torch.stack([after[layer] for layer in deep_layers], dim=1)
         for row, span in zip(group, batch.spans, strict=True):
             start, stop = span.start + row.start, span.start + row.stop - 1

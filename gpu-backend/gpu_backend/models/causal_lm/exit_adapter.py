@@ -33,9 +33,9 @@ class ExitPoint:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitAdapterConfig:
     """`base` names the weights that the adapter was trained on: the revision of the base's row. `inner_layers`, which ascend, are read one position before,
-    beside the last layer. `acceptance` is the share of its guesses that were right on
-    held-out answers of the base, where all before them were. `calibration` has this share for the guesses of each tenth of probability, from those that the
-    adapter gave less than 0.1. `points`, from the safest to the boldest, are those at which tokens may leave unverified, faster than verified ones."""
+    beside the last layer. `acceptance` is the share of its guesses that were right on held-out answers of the base, where all before them were. `calibration`
+    has this share for the guesses of each tenth of probability, from those that the adapter gave less than 0.1. `points`, from the safest to the boldest, are
+    those at which tokens may leave unverified, faster than verified ones."""
 
     base: str
     exit_layer: int
