@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import time
 from collections.abc import Callable
@@ -30,6 +31,8 @@ from gpu_backend.server.rewards.schemas import RankedAnswers, RankRequest, Turn
 from gpu_backend.server.served_model import ServedModel
 
 QUESTION_TOKENS, ANSWER_TOKENS = 24, 48
+NUM_EARLIER = 8
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "obvious-pairs.jsonl"
 BATCHES = (1, 4, 8, 16, 32)
 Prompts = list[tuple[int, ...]]
 
@@ -39,7 +42,7 @@ def main() -> None:
     settings = settings_of(
         model=options.model,
         answers=options.answers,
-        answer_tokens=ANSWER_TOKENS,
+        questions="words: 24 tokens, answers of 48, all at random; conversation: 8 exchanges and a question of examples/, answers to it and to others",
         rounds=options.rounds,
         taken="best round, all ways in turns; nothing of a round is in the cache of the next",
         timed="from the texts to the ranking; one by one and transformers: from the token ids to the label scores",
@@ -48,45 +51,76 @@ def main() -> None:
     specs = {spec.id: spec for spec in load_catalog(options.catalog)}
     reusing, computing = (load_judge(specs, options.model, reuses_prefixes=reuses) for reuses in (True, False))
     theirs = _merged(specs, options.model)
-    seconds: dict[str, list[float]] = {}
-    winners: dict[str, set[int]] = {}
-    for index in range(options.rounds):
-        body = _body(reusing, options.model, options.answers, index)
-        asked = _prompts(computing, body)
-        ways: dict[str, Callable[[], int | None]] = {
-            "attune batched": lambda body=body, index=index: _rank(reusing, body, "round_robin", f"all/{index}").best_index,
-            "attune adaptive": lambda body=body, index=index: _rank(reusing, body, "adaptive", f"some/{index}").best_index,
-            "attune one by one": lambda asked=asked: _one_by_one(computing, asked),
-            **{f"transformers {batch}": lambda asked=asked, batch=batch: _by_transformers(theirs, asked, batch, computing) for batch in BATCHES},
-        }
-        wait_until_quiet()
-        best: dict[str, int | None] = {}
-        for name, way in ways.items():
-            started = time.perf_counter()
-            best[name] = way()
-            seconds.setdefault(name, []).append(time.perf_counter() - started)
-        winners[str(index)] = {winner for winner in best.values() if winner is not None}
-    num_pairs = options.answers * (options.answers - 1) // 2
-    rows: list[dict[str, Any]] = [
-        {"way": name, "seconds": round(min(values), 3), "rounds": [round(value, 3) for value in values], "pairs_per_second": round(num_pairs / min(values), 1)}
-        for name, values in seconds.items()
-    ]
-    batched, rival = min(seconds["attune batched"]), min(min(seconds[f"transformers {batch}"]) for batch in BATCHES)
-    ratios = {
-        "batched_vs_one_by_one": round(min(seconds["attune one by one"]) / batched, 2),
-        "adaptive_vs_one_by_one": round(min(seconds["attune one by one"]) / min(seconds["attune adaptive"]), 2),
-        "batched_vs_transformers": round(rival / batched, 2),
-        "same_winner": sum(len(found) == 1 for found in winners.values()) / len(winners),
-    }
+    rows: list[dict[str, Any]] = []
+    ratios: dict[str, float] = {}
+    for workload, body_of in {"words": _of_words, "conversation": _of_conversation}.items():
+        seconds: dict[str, list[float]] = {}
+        winners: list[set[int | None]] = []
+        for index in range(options.rounds):
+            body = body_of(reusing, options.model, options.answers, index)
+            asked, salt = _prompts(computing, body), f"{workload}/{index}"
+            ways: dict[str, Callable[[], int | None]] = {
+                "attune batched": lambda body=body, salt=salt: _rank(reusing, body, "round_robin", f"all/{salt}").best_index,
+                "attune adaptive": lambda body=body, salt=salt: _rank(reusing, body, "adaptive", f"some/{salt}").best_index,
+                "attune one by one": lambda asked=asked: _one_by_one(computing, asked),
+                **{f"transformers {batch}": lambda asked=asked, batch=batch: _by_transformers(theirs, asked, batch, computing) for batch in BATCHES},
+            }
+            wait_until_quiet()
+            best: dict[str, int | None] = {}
+            for name, way in ways.items():
+                started = time.perf_counter()
+                best[name] = way()
+                seconds.setdefault(name, []).append(time.perf_counter() - started)
+            winners.append({best["attune batched"], best["attune adaptive"]})
+        rows += _rows(workload, seconds, options.answers * (options.answers - 1) // 2)
+        ratios |= {f"{workload}_{name}": ratio for name, ratio in _ratios(seconds, winners).items()}
     report("rank", settings, rows, ratios)
 
 
-def _body(model: ServedModel, name: str, num_answers: int, index: int) -> RankRequest:
+def _rows(workload: str, seconds: dict[str, list[float]], num_pairs: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "question": workload,
+            "way": name,
+            "seconds": round(min(values), 3),
+            "rounds": [round(value, 3) for value in values],
+            "pairs_per_second": round(num_pairs / min(values), 1),
+        }
+        for name, values in seconds.items()
+    ]
+
+
+def _ratios(seconds: dict[str, list[float]], winners: list[set[int | None]]) -> dict[str, float]:
+    batched, one_by_one = min(seconds["attune batched"]), min(seconds["attune one by one"])
+    rival = min(min(seconds[f"transformers {batch}"]) for batch in BATCHES)
+    return {
+        "batched_vs_one_by_one": round(one_by_one / batched, 2),
+        "adaptive_vs_one_by_one": round(one_by_one / min(seconds["attune adaptive"]), 2),
+        "batched_vs_transformers": round(rival / batched, 2),
+        "same_winner": round(sum(len(found) == 1 for found in winners) / len(winners), 2),
+    }
+
+
+def _of_words(model: ServedModel, name: str, num_answers: int, index: int) -> RankRequest:
+    """A short question, of which nothing is worth keeping, and answers without a sense: the least that reuse can do, and no best answer."""
     source = random.Random(f"rank/{index}")
     question, *answers = (
         model.tokenizer.decode(prompts.words(model.tokenizer, source, num_tokens)) for num_tokens in (QUESTION_TOKENS, *[ANSWER_TOKENS] * num_answers)
     )
     return RankRequest(model=name, input=[Turn(role="user", content=question)], responses=answers)
+
+
+def _of_conversation(_model: ServedModel, name: str, num_answers: int, index: int) -> RankRequest:
+    """The last question of a conversation, with a good answer to it among answers to other questions, good and bad ones."""
+    examples = [json.loads(line) for line in EXAMPLES.read_text(encoding="utf-8").splitlines()]
+    source = random.Random(f"rank/{index}")
+    source.shuffle(examples)
+    asked, *others = examples
+    turns = [turn for other in others[:NUM_EARLIER] for turn in (Turn(role="user", content=other["prompt"]), Turn(role="assistant", content=other["chosen"]))]
+    wrong = [other[kind] for other in others[NUM_EARLIER:] for kind in ("chosen", "rejected")]
+    answers = [asked["chosen"], *source.sample(wrong, num_answers - 1)]
+    source.shuffle(answers)
+    return RankRequest(model=name, input=[*turns, Turn(role="user", content=asked["prompt"])], responses=answers)
 
 
 def _prompts(model: ServedModel, body: RankRequest) -> Prompts:

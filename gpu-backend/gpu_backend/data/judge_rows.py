@@ -21,10 +21,11 @@ class TrainingRow(Protocol):
 @dataclass(frozen=True, slots=True)
 class JudgedRow:
     """The prompts of one pair: the better answer in slot A, and in slot B. The label follows each. One of them may be None, where a pair is to be seen in one
-    order only."""
+    order only. `epsilon` is the rate at which this pair's label is taken to be flipped, where more is known of it than what holds for all."""
 
     better_first: tuple[int, ...] | None
     better_second: tuple[int, ...] | None
+    epsilon: float | None = None
 
     @property
     def prompts(self) -> list[tuple[int, ...]]:

@@ -45,14 +45,15 @@ class GenerativeRewardLoss:
     def __init__(self, config: GenerativeRewardLossConfig) -> None:
         self._config = config
 
-    def __call__(self, label_logits_P22: Tensor, is_seen_P2: Tensor | None = None) -> LossOutput:
-        """`is_seen_P2` says which orders count, at least one of each pair; without it both do. The order penalty, consistency and position bias are means
-        over pairs that are seen in both, or 0 where there is none."""
+    def __call__(self, label_logits_P22: Tensor, is_seen_P2: Tensor | None = None, epsilon_P: Tensor | None = None) -> LossOutput:
+        """`is_seen_P2` says which orders count, at least one of each pair; without it both do. `epsilon_P` are flip rates of each pair instead of one for all.
+        The order penalty, consistency and position bias are means over pairs that are seen in both, or 0 where there is none."""
         margin_P2 = winner_margins(label_logits_P22)
         seen_P2 = torch.ones_like(margin_P2) if is_seen_P2 is None else is_seen_P2.to(margin_P2)
         num_seen_P, in_both_P = seen_P2.sum(dim=1), seen_P2.prod(dim=1)
         num_both = in_both_P.sum().clamp(min=1)
-        loss = ((smoothed_margin_loss(margin_P2, self._config.epsilon) * seen_P2).sum(dim=1) / num_seen_P).mean()
+        epsilon = self._config.epsilon if epsilon_P is None else epsilon_P.to(margin_P2).unsqueeze(1)
+        loss = ((smoothed_margin_loss(margin_P2, epsilon) * seen_P2).sum(dim=1) / num_seen_P).mean()
         bias_P = (margin_P2[:, 0] - margin_P2[:, 1]) / 2
         if self._config.order_penalty > 0:
             loss = loss + self._config.order_penalty * (bias_P.square() * in_both_P).sum() / num_both
@@ -73,6 +74,6 @@ def winner_margins(label_logits_P22: Tensor) -> Tensor:
     return torch.stack((first_P2[:, 0] - first_P2[:, 1], second_P2[:, 1] - second_P2[:, 0]), dim=1)
 
 
-def smoothed_margin_loss(margin: Tensor, epsilon: float) -> Tensor:
-    """softplus(-D) + epsilon D, element by element: the loss that a margin D of the better answer costs."""
+def smoothed_margin_loss(margin: Tensor, epsilon: float | Tensor) -> Tensor:
+    """softplus(-D) + epsilon D, element by element: the loss that a margin D of the better answer costs. With epsilon = sigmoid(-t) it is smallest at D = t."""
     return functional.softplus(-margin) + epsilon * margin

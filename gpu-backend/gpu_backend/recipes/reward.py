@@ -23,7 +23,7 @@ from gpu_backend.losses.generative_reward import GenerativeRewardLossConfig
 from gpu_backend.recipes.judge_row import SHIPPED, RecipeError, needed, open_judge_row, print_step
 from gpu_backend.train.lora_model import LoraModel, LoraSettings
 from gpu_backend.train.scalar_model import ScalarModel
-from gpu_backend.train.train_reward import RewardTraining, train_reward
+from gpu_backend.train.train_reward import RewardTraining, rows_with_own_verdicts, train_reward
 from gpu_backend.train.train_scalar_reward import train_scalar_reward
 
 DATA = "DIR, the folder of data sets (docs/training.md says what lies where)"
@@ -38,6 +38,7 @@ class RewardRecipe:
     are mixed into stage 2, so that it does not forget, and `num_last_pairs` into its second part, which sees every pair once more, in one order, and into its
     third, which sees them again, those about harmlessness twice: helpful answers are three times as many, and often the others' opposite. The fourth reads
     `num_both_pairs` once more, and half as many of the other two kinds, in both orders at once, and weighs it heavily when these do not agree.
+    At last each order of `num_taught_pairs`, of up to `taught_max_tokens`, and of `num_taught_made` made ones learns what the judge says over both.
     """
 
     judge: str
@@ -58,6 +59,10 @@ class RewardRecipe:
     stage_2_again: RewardTraining
     num_both_pairs: int
     stage_2_both: RewardTraining
+    num_taught_pairs: int
+    num_taught_made: int
+    taught_max_tokens: int
+    both_orders: RewardTraining
 
 
 RowT = TypeVar("RowT")
@@ -81,6 +86,10 @@ RECIPES: dict[str, RewardRecipe] = {
         stage_2_again=RewardTraining(learning_rate=3e-4, rows_per_step=8),
         num_both_pairs=8,
         stage_2_both=RewardTraining(learning_rate=2e-4, rows_per_step=8),
+        num_taught_pairs=8,
+        num_taught_made=8,
+        taught_max_tokens=192,
+        both_orders=RewardTraining(learning_rate=2e-4, rows_per_step=8),
     ),
     "reward_embedded": RewardRecipe(
         judge=SHIPPED,
@@ -100,6 +109,10 @@ RECIPES: dict[str, RewardRecipe] = {
         stage_2_again=RewardTraining(learning_rate=3e-4, rows_per_step=32, rows_per_microbatch=8, loss=_LOSS),
         num_both_pairs=800,
         stage_2_both=RewardTraining(learning_rate=2e-4, rows_per_step=16, loss=GenerativeRewardLossConfig(epsilon=0.05, order_penalty=1.0)),
+        num_taught_pairs=1200,
+        num_taught_made=240,
+        taught_max_tokens=512,
+        both_orders=RewardTraining(learning_rate=3e-4, rows_per_step=16),
     ),
 }
 
@@ -133,9 +146,15 @@ def run_generative(name: str, options: argparse.Namespace) -> None:
     )
     for folder, training, rows in stages:
         train_reward(model, rows, judge.label_ids, replace(training, seed=seed), options.out / folder, print_step, accelerator)
+    longer = judged_rows(judge, pairs, max_tokens=recipe.taught_max_tokens, criterion_rate=recipe.criterion_rate, seed=seed + 2)
+    folder = options.out / "both_orders"
+    taught = rows_with_own_verdicts(
+        model, longer[: recipe.num_taught_pairs] + again[-recipe.num_taught_made :], judge.label_ids, folder / "own_verdicts.json"
+    )
+    train_reward(model, taught, judge.label_ids, replace(recipe.both_orders, seed=seed), folder, print_step, accelerator)
     if accelerator.is_main_process:
         model.save_adapter(options.out / "adapter", torch.bfloat16)
-        write_summary(options.out, name, seed, sum(len(rows) for _, _, rows in stages), started)
+        write_summary(options.out, name, seed, len(taught) + sum(len(rows) for _, _, rows in stages), started)
 
 
 def run_scalar(options: argparse.Namespace) -> None:

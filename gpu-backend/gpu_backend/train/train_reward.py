@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from gpu_backend.data.judge_rows import JudgedRow, TextRow
 from gpu_backend.losses import LossOutput
-from gpu_backend.losses.generative_reward import GenerativeRewardLoss, GenerativeRewardLossConfig
+from gpu_backend.losses.generative_reward import GenerativeRewardLoss, GenerativeRewardLossConfig, winner_margins
 from gpu_backend.losses.language_modeling import language_modeling_loss
 from gpu_backend.train.loop import Report, Run, Training, padded, read_rows, train
 from gpu_backend.train.lora_model import LoraModel
@@ -46,7 +47,8 @@ def train_reward(
     def loss_of(wrapped: torch.nn.Module, group: Sequence[JudgedRow]) -> LossOutput:
         logits_P22 = _label_logits(wrapped, group, label_ids)
         is_seen_P2 = torch.tensor([[row.better_first is not None, row.better_second is not None] for row in group], device=logits_P22.device)
-        return reward_loss(logits_P22, is_seen_P2)
+        epsilon_P = torch.tensor([training.loss.epsilon if row.epsilon is None else row.epsilon for row in group])
+        return reward_loss(logits_P22, is_seen_P2, epsilon_P)
 
     train(model, Run(rows=judged, loss_of=loss_of, training=training, folder=folder, report=report), accelerator)
 
@@ -54,6 +56,17 @@ def train_reward(
 def judge_rows(model: LoraModel, rows: Sequence[JudgedRow], label_ids: tuple[int, int], rows_per_microbatch: int = 4) -> Tensor:
     """Label logits of every row in both orders: (P, 2, 2) in float32; column 0 is the better answer in slot A. An order without a prompt has zeros."""
     return read_rows(model, rows, lambda module, group: _label_logits(module, group, label_ids), rows_per_microbatch)
+
+
+def rows_with_own_verdicts(model: LoraModel, rows: Sequence[JudgedRow], label_ids: tuple[int, int], path: Path) -> list[JudgedRow]:
+    """The rows with what the judge itself says over both orders as their `epsilon`, so that each order learns the mean of the two margins: without the noise
+    of labels, which is most of what a judge of this size learns from. Kept in `path`, for a run that is stopped goes on with a judge that has changed."""
+    if not path.exists():
+        mean_P = winner_margins(judge_rows(model, rows, label_ids)).mean(dim=1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(torch.sigmoid(-mean_P).tolist()) + "\n", encoding="utf-8")
+    epsilons = json.loads(path.read_text(encoding="utf-8"))
+    return [replace(row, epsilon=epsilon) for row, epsilon in zip(rows, epsilons, strict=True)]
 
 
 def _label_logits(model: torch.nn.Module, group: Sequence[JudgedRow], label_ids: tuple[int, int]) -> Tensor:

@@ -46,6 +46,20 @@ def test_the_loss_is_smallest_where_the_margin_is_the_log_odds(epsilon: float, b
     assert all(smoothed_margin_loss(torch.tensor(best + step, dtype=torch.float64), epsilon) > loss for step in (-0.1, 0.1))
 
 
+def test_each_pair_may_have_a_flip_rate_of_its_own() -> None:
+    # Margins 2.1 in both orders of two pairs: softplus(-2.1) and 0.05 of the margin, or 0.3 of it.
+    logits = torch.tensor([[[1.7, -0.4], [-0.4, 1.7]]] * 2)
+    loss = GenerativeRewardLoss(GenerativeRewardLossConfig(epsilon=0.2))(logits, epsilon_P=torch.tensor([0.05, 0.3])).loss
+    assert loss.item() == pytest.approx(PLAIN + (0.05 + 0.3) / 2 * 2.1, abs=1e-6)
+
+
+@pytest.mark.parametrize("target", [-0.7, 0.0, 1.3])
+def test_a_flip_rate_of_sigmoid_minus_t_makes_the_loss_smallest_at_t_in_both_orders(target: float) -> None:
+    logits = torch.tensor([[[target, 0.0], [0.0, target]]], dtype=torch.float64, requires_grad=True)
+    GenerativeRewardLoss(GenerativeRewardLossConfig())(logits, epsilon_P=torch.sigmoid(torch.tensor([-target]))).loss.backward()
+    assert logits.grad is not None and logits.grad.abs().max() < 1e-7
+
+
 def test_the_smallest_loss_at_five_per_cent() -> None:
     assert smoothed_margin_loss(torch.tensor(2.9444389792, dtype=torch.float64), 0.05).item() == pytest.approx(0.1985152433, abs=1e-9)
 

@@ -26,7 +26,7 @@ from gpu_backend.evals.engine_judge import read_adapter
 from gpu_backend.losses.generative_reward import GenerativeRewardLoss, GenerativeRewardLossConfig, winner_margins
 from gpu_backend.models.causal_lm.weights import load_causal_lm
 from gpu_backend.train.lora_model import LoraModel, LoraSettings
-from gpu_backend.train.train_reward import RewardTraining, judge_rows, train_reward
+from gpu_backend.train.train_reward import RewardTraining, judge_rows, rows_with_own_verdicts, train_reward
 from support import byte_tokenizer, request, run_dry
 from train_support import LABELS, easy_rows, losses, tiny_lora, write_base
 
@@ -143,6 +143,28 @@ def test_the_margin_goes_towards_its_best_and_not_past_it(base: Path, tmp_path: 
     best = math.log((1 - epsilon) / epsilon)
     assert (margins > 0).all()
     assert 0.8 * best < margins.mean().item() < 1.02 * best
+
+
+def test_each_order_learns_the_mean_of_both(base: Path, tmp_path: Path) -> None:
+    # A judge that was stopped early has a position bias.
+    model, rows = trained(base, tmp_path / "before", replace(TRAINING, learning_rate=1e-2)), easy_rows(16, seed=3)
+    before_P2 = winner_margins(judge_rows(model, rows, LABELS))
+    taught = rows_with_own_verdicts(model, rows, LABELS, tmp_path / "own" / "verdicts.json")
+    mean_P = before_P2.mean(dim=1)
+    assert [row.epsilon for row in taught] == pytest.approx(torch.sigmoid(-mean_P).tolist(), abs=1e-6)
+    train_reward(model, taught, LABELS, RewardTraining(learning_rate=3e-3, rows_per_step=16, num_epochs=80, checkpoint_every=1000), tmp_path / "own")
+    after_P2 = winner_margins(judge_rows(model, rows, LABELS))
+    assert (before_P2[:, 0] - before_P2[:, 1]).abs().mean() > 0.2
+    assert (after_P2 - mean_P.unsqueeze(1)).abs().mean() < (before_P2 - mean_P.unsqueeze(1)).abs().mean() / 3
+
+
+def test_own_verdicts_are_those_of_before_when_a_run_goes_on(base: Path, tmp_path: Path) -> None:
+    model, rows, path = tiny_lora(base), easy_rows(8), tmp_path / "verdicts.json"
+    first = rows_with_own_verdicts(model, rows, LABELS, path)
+    train_reward(model, rows, LABELS, replace(TRAINING, learning_rate=1e-2), tmp_path)
+    assert rows_with_own_verdicts(model, rows, LABELS, path) == first
+    path.unlink()
+    assert rows_with_own_verdicts(model, rows, LABELS, path) != first
 
 
 def test_stage_1_learns_the_tokens_of_the_span(base: Path, tmp_path: Path) -> None:
