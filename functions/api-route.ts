@@ -1,6 +1,13 @@
 // Declares an operation: adds what all share, so that no route can forget its key, limits or errors.
 import { createRoute, type RouteConfig } from '@hono/zod-openapi';
 import type { MiddlewareHandler } from 'hono';
+import {
+  IDEMPOTENCY_HEADERS,
+  LADDER_HEADERS,
+  LIMIT_HEADERS,
+  RETRY_HEADERS,
+  SHARED_HEADERS,
+} from './answer-headers';
 import { DEFAULT_DEADLINE_MS, MAX_DEADLINE_MS } from './backend-call';
 import type { AppEnv } from './context';
 import { ERRORS, ErrorSchema, type ErrorCode } from './errors';
@@ -33,43 +40,6 @@ interface ApiRouteConfig {
   errors?: ErrorCode[];
 }
 
-const header = (description: string, example: string) => ({
-  description,
-  schema: { type: 'string' as const, example },
-});
-
-/** The headers of every answer, in the specification. */
-const SHARED_HEADERS = {
-  'x-request-id': header('Names this request in logs and errors.', 'req_01KAV5W1Q2M3N4P5R6S7T8V9WX'),
-  'openai-processing-ms': header('Milliseconds until the headers were sent.', '12'),
-  'x-data-retention': header(
-    'How long the answer is kept: `none`, `1h` for equal requests, `24h` for repeats of the request, or `30d` with `store: true`.',
-    'none',
-  ),
-};
-
-/** The headers of every answer of a metered operation. */
-const LIMIT_HEADERS = {
-  'x-ratelimit-limit-requests': header('Requests per minute.', '600'),
-  'x-ratelimit-limit-tokens': header('Tokens per minute.', '200000'),
-  'x-ratelimit-remaining-requests': header('What is left of them now.', '599'),
-  'x-ratelimit-remaining-tokens': header('What is left of them now.', '191424'),
-  'x-ratelimit-reset-requests': header('Until all of them are there again.', '100ms'),
-  'x-ratelimit-reset-tokens': header('Until all of them are there again.', '2.573s'),
-  'ratelimit-policy': header('The same limits in the form of the IETF draft.', '"requests";q=600;w=60'),
-  ratelimit: header('What is left of them, and seconds until all is there.', '"requests";r=599;t=1'),
-};
-
-/** The headers of an answer that the exit ladder gave. */
-const LADDER_HEADERS = {
-  'x-attune-exit': header(
-    'The rung that answered: `cache`, `coalesced`, `shallow`, `full` or `upstream`.',
-    'full',
-  ),
-  'x-cache': header('`hit`, `miss`, or `bypass` for a request that the cache has no part in.', 'miss'),
-  age: header('Seconds since the answer was made; with a hit only.', '17'),
-};
-
 /** Goes with every operation that the cache may answer; middleware/exit-ladder.ts reads it. */
 const CACHE_CONTROL_PARAMETER = {
   name: 'Cache-Control',
@@ -96,11 +66,6 @@ const IDEMPOTENCY_PARAMETER = {
   description:
     'A new text for each request, the same for its retries: a repeat within 24 hours gets the first answer again and costs nothing.',
   schema: { type: 'string' as const, minLength: 1, maxLength: 255, pattern: '^[\\x21-\\x7e]+$' },
-};
-
-/** The headers of an answer to a POST. */
-const IDEMPOTENCY_HEADERS = {
-  'idempotent-replayed': header('`true` where the answer is that of an earlier request.', 'true'),
 };
 
 const IDEMPOTENCY_ERRORS: ErrorCode[] = [
@@ -148,6 +113,7 @@ export function createApiRoute<R extends ApiRouteConfig>(config: R) {
   const { access, metering, cacheable, maxBodyBytes, errors = [], responses, ...route } = config;
   const middleware: MiddlewareHandler<AppEnv>[] = [nameOperation(route.operationId)];
   const codes = new Set<ErrorCode>([...errors, 'internal_error']);
+  if (access !== 'public') middleware.push(limitHeaders());
   if (maxBodyBytes !== undefined) {
     middleware.push(limitBody(maxBodyBytes));
     for (const code of BODY_ERRORS) codes.add(code);
@@ -158,10 +124,7 @@ export function createApiRoute<R extends ApiRouteConfig>(config: R) {
     if (access !== 'any_key') codes.add('insufficient_scope');
   }
   const isMetered = metering !== 'free';
-  if (isMetered) {
-    middleware.push(limitHeaders());
-    for (const code of LIMIT_ERRORS) codes.add(code);
-  }
+  if (isMetered) for (const code of LIMIT_ERRORS) codes.add(code);
   if (maxBodyBytes !== undefined) middleware.push(readJsonBody(maxBodyBytes));
   if (isMetered) middleware.push(restrictions());
   const isRepeatable = route.method === 'post' && access !== 'public';
@@ -181,7 +144,7 @@ export function createApiRoute<R extends ApiRouteConfig>(config: R) {
     ...(cacheable === undefined ? [] : [CACHE_CONTROL_PARAMETER]),
     ...(hasDeadline ? [DEADLINE_PARAMETER] : []),
   ];
-  const headers = isMetered ? { ...SHARED_HEADERS, ...LIMIT_HEADERS } : SHARED_HEADERS;
+  const headers = access === 'public' ? SHARED_HEADERS : { ...SHARED_HEADERS, ...LIMIT_HEADERS };
   const declared = createRoute({
     ...(route as Omit<RouteConfig, 'responses'>),
     ...(access === 'public' ? { security: [] } : { security: [{ bearer: [] }, { apiKey: [] }] }),
@@ -203,15 +166,16 @@ export function createApiRoute<R extends ApiRouteConfig>(config: R) {
 /** What is ours in a configuration, not createRoute's. */
 type Own = 'access' | 'metering' | 'cacheable' | 'errors' | 'maxBodyBytes';
 
-type Headers = Record<string, ReturnType<typeof header>>;
-
-function withHeaders(responses: RouteConfig['responses'], headers: Headers): RouteConfig['responses'] {
+function withHeaders(
+  responses: RouteConfig['responses'],
+  headers: typeof SHARED_HEADERS,
+): RouteConfig['responses'] {
   return Object.fromEntries(
     Object.entries(responses).map(([status, response]) => [status, { ...response, headers }]),
   ) as RouteConfig['responses'];
 }
 
-function errorResponses(codes: Set<ErrorCode>, headers: Headers): RouteConfig['responses'] {
+function errorResponses(codes: Set<ErrorCode>, headers: typeof SHARED_HEADERS): RouteConfig['responses'] {
   const byStatus = Map.groupBy([...codes].sort(), (code) => ERRORS[code].status);
   return Object.fromEntries(
     [...byStatus].map(([status, group]) => [
@@ -224,8 +188,3 @@ function errorResponses(codes: Set<ErrorCode>, headers: Headers): RouteConfig['r
     ]),
   );
 }
-
-const RETRY_HEADERS = {
-  'retry-after': header('Seconds to wait before the next try.', '2'),
-  'retry-after-ms': header('The same in milliseconds.', '2000'),
-};

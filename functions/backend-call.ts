@@ -24,13 +24,18 @@ export function timeLeftMs(c: Context<AppEnv>, call: BackendCall): number {
   return Math.max(1, call.deadlineMs - (Date.now() - c.get('acceptedAtMs')));
 }
 
+/** Aborted when nobody waits for the answer any more. */
+export function givingUp(c: Context<AppEnv>): AbortSignal {
+  return c.get('givingUp') ?? c.req.raw.signal;
+}
+
 /** `maxMs` shortens the deadline of calls that have no business taking long. */
 export function backendCall(c: Context<AppEnv>, maxMs: number = MAX_DEADLINE_MS): BackendCall {
   return {
     requestId: c.get('requestId'),
     deadlineMs: Math.min(readDeadlineMs(c), maxMs),
     traceparent: c.get('traceparent'),
-    signal: c.req.raw.signal,
+    signal: givingUp(c),
     shared: c.get('shared'),
   };
 }

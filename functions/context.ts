@@ -30,6 +30,8 @@ export interface Services {
   answerCache: AnswerCache;
   /** A body has this long to arrive. */
   bodyMs: number;
+  /** A request with an idempotency key goes on for this long when its caller has left. */
+  patienceMs: number;
   /** Time between `: keep-alive` comments in a stream. */
   keepAliveMs: number;
   /** Time of silence in a stream until an empty comment; Infinity for none. */
@@ -60,6 +62,8 @@ export interface AppEnv {
     isExitOpen: boolean | undefined;
     /** How equal requests share the call to the backend; undefined where they do not. */
     shared: SharedCall | undefined;
+    /** Aborted when the request is to be given up, where that is not as soon as its caller leaves. */
+    givingUp: AbortSignal | undefined;
     /** Milliseconds by part of the work, for `Server-Timing`. */
     timings: Record<string, number>;
   };

@@ -1,12 +1,13 @@
 // Builds the specification from the registered routes, in a fixed order so that it can be compared.
 import { stringify } from 'yaml';
+import { HEADER_COMPONENTS } from './answer-headers';
 import type { App } from './context';
 import { ChatCompletionChunkSchema } from './schemas/chat-completion';
 
 const DESCRIPTION = `Attune answers in OpenAI's shapes, so that OpenAI's SDKs work when their base URL is set to this API.
 
 Every answer has \`x-request-id\`. Errors have one envelope and a closed list of codes; \`x-should-retry\`
-says whether to try again, and \`retry-after\` when. Metered operations tell their limits with every answer. Every POST takes an \`Idempotency-Key\`: a repeat does not run again. \`x-deadline-ms\` on a request limits how long it may take.`;
+says whether to try again, and \`retry-after\` when. Every answer to a key tells its limits. Every POST takes an \`Idempotency-Key\`: a repeat does not run again. \`x-deadline-ms\` on a request limits how long it may take.`;
 
 const TAGS = [
   { name: 'Chat', description: 'Answers to conversations, whole or token by token.' },
@@ -37,6 +38,9 @@ export function buildOpenapi(app: App) {
     name: 'x-api-key',
     description: 'The same key, for clients that send it this way.',
   });
+  for (const [name, header] of Object.entries(HEADER_COMPONENTS)) {
+    registry.registerComponent('headers', name, header);
+  }
   const document = app.getOpenAPI31Document({
     openapi: '3.1.0',
     info: {

@@ -18,6 +18,21 @@ export async function waitWhile(
   for (let looks = 0; isToWait() && looks < maxLooks; looks++) await sleep(lookMs);
 }
 
+/** Does something when a signal is aborted, or at once where it is already. */
+export function onAbort(signal: AbortSignal, act: () => void): void {
+  if (signal.aborted) return act();
+  return signal.addEventListener('abort', () => act(), { once: true });
+}
+
+/** Aborted `ms` after `signal` is. */
+export function delayed(signal: AbortSignal, ms: number): AbortSignal {
+  const late = new AbortController();
+  onAbort(signal, () => {
+    setTimeout(() => late.abort(signal.reason), ms);
+  });
+  return late.signal;
+}
+
 /** What `within` gives when the promise was not settled in time. */
 export const TIMED_OUT = Symbol('timed out');
 

@@ -21,6 +21,8 @@ export const requireKey = (access: Exclude<Access, 'public'>) =>
         "Incorrect API key provided. Send a valid key as 'Authorization: Bearer KEY' or in 'x-api-key'.";
       throw new ApiError('invalid_api_key', message, { headers: { 'www-authenticate': 'Bearer' } });
     }
+    // From here on the caller is known, also where the request is refused.
+    c.set('key', key);
     // Cloudflare sets this header and takes away what a caller wrote into it.
     const address = c.req.header('cf-connecting-ip') ?? '';
     if (key.ipAllowList !== null && !isInAny(address, key.ipAllowList)) {
@@ -31,7 +33,6 @@ export const requireKey = (access: Exclude<Access, 'public'>) =>
       const message = `This API key lacks the scope '${access}', which the operation needs.`;
       throw new ApiError('insufficient_scope', message);
     }
-    c.set('key', key);
     await next();
   });
 

@@ -4,6 +4,7 @@ import { createMiddleware } from 'hono/factory';
 import type { AppEnv } from '../context';
 import { ApiError } from '../errors';
 import { messageOf } from '../lib/message-of';
+import { delayed, onAbort } from '../lib/time';
 import { fingerprintOf, type AnswerHead, type Outcome } from '../services/idempotency';
 import { CACHED_SPAN } from './exit-ladder';
 import { lifeOf, limitExceeded, spread } from './meter';
@@ -39,6 +40,11 @@ export const idempotency = () =>
     if (refusal !== null) throw limitExceeded(refusal, key);
     if (outcome.kind !== 'run') return repeat(c, outcome);
 
+    // A caller who lost patience comes back with the same key, and is to find the answer that is being made.
+    const leaving = new AbortController();
+    onAbort(c.req.raw.signal, () => leaving.abort());
+    const givingUp = delayed(leaving.signal, services.patienceMs);
+    c.set('givingUp', givingUp);
     const ended = Promise.withResolvers<Ended | null>();
     // Handed over at once: the runtime may stop everything else when the caller leaves.
     const written = write(c, ended.promise);
@@ -60,7 +66,8 @@ export const idempotency = () =>
     const head = { status: c.res.status, headers: Object.fromEntries(c.res.headers) };
     const onEnd = ({ isComplete, body }: Recording) => ended.resolve(isComplete ? { head, body } : null);
     // A stream fails after its headers by an event, which sets the error of the context.
-    c.res = await recordAnswer(c.res, { maxBytes, hasFailed: () => c.error !== undefined, onEnd });
+    const hasFailed = () => c.error !== undefined;
+    c.res = await recordAnswer(c.res, { maxBytes, hasFailed, onEnd, outlives: { leaving, givingUp } });
     return undefined;
   });
 

@@ -1,16 +1,36 @@
-// Tells a key's limits on every answer of a metered operation: OpenAI's six headers and the IETF draft's two.
+// Tells a key's limits on every answer to it: OpenAI's six headers and the IETF draft's two.
+import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { AppEnv } from '../context';
+import { messageOf } from '../lib/message-of';
+import type { ApiKey } from '../services/keys';
 import type { LimitState } from '../services/ledger';
 
 export const limitHeaders = () =>
   createMiddleware<AppEnv>(async function limitHeaders(c, next) {
     await next();
-    // A request that failed before the meter, for example over its body, has asked nothing yet.
-    const state = c.get('limitState') ?? (await c.get('services').ledger.glance(c.get('key')));
+    // What is not metered, or failed before the meter, for example over its body, has asked nothing yet.
+    const state = c.get('limitState') ?? (await glance(c));
+    if (state === undefined) return;
     const { headers } = c.res;
     for (const [name, value] of toHeaders(state)) headers.set(name, value);
   });
+
+/** Undefined where nobody knows whose limits they would be. */
+async function glance(c: Context<AppEnv>): Promise<LimitState | undefined> {
+  const key = c.get('key') as ApiKey | undefined;
+  if (key === undefined) return undefined;
+  try {
+    return await c.get('services').ledger.glance(key);
+  } catch (error) {
+    // An answer is not lost over its headers.
+    const cause = messageOf(error);
+    console.error(
+      JSON.stringify({ level: 'warn', request_id: c.get('requestId'), code: 'limits_unknown', cause }),
+    );
+    return undefined;
+  }
+}
 
 function toHeaders({ requests, tokens }: LimitState): [name: string, value: string][] {
   const seconds = (ms: number) => Math.ceil(ms / 1000);

@@ -1,7 +1,7 @@
 // Passes a request through its key's ledger: reserves the most that it can use, and settles what it used.
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import { readDeadlineMs } from '../backend-call';
+import { givingUp, readDeadlineMs } from '../backend-call';
 import type { AppEnv } from '../context';
 import { ApiError, toApiError } from '../errors';
 import { messageOf } from '../lib/message-of';
@@ -81,9 +81,9 @@ export function useOf(c: Context<AppEnv>, operation: string, tokens: TokenUse): 
   };
 }
 
-/** True when the caller gave up while the backend was at work: how far it came is not known. */
+/** True when the request was given up while the backend was at work: how far it came is not known. */
 function hasLeft(c: Context<AppEnv>, error: Error): boolean {
-  return c.req.raw.signal.aborted && toApiError(error).status >= 500;
+  return givingUp(c).aborted && toApiError(error).status >= 500;
 }
 
 /** Whose budget a refusal speaks of. */

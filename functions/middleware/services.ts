@@ -15,6 +15,8 @@ import { StructuredRequestLog } from '../services/request-log';
 import { D1UsageStore } from '../services/usage';
 
 const BODY_MS = 60_000;
+/** Cloudflare ends a Worker half a minute after its caller has left. */
+const PATIENCE_MS = 25_000;
 const KEEP_ALIVE_MS = 15_000;
 
 /** Makes the services from the environment; `overrides` replaces single ones in tests. */
@@ -57,6 +59,7 @@ function createServices(env: Env, overrides: Partial<Services>): Services {
     chatCompletions: new D1R2ChatCompletionStore(env.DB, env.STORE),
     requestLog: new StructuredRequestLog(env.ANALYTICS),
     bodyMs: BODY_MS,
+    patienceMs: PATIENCE_MS,
     keepAliveMs: KEEP_ALIVE_MS,
     probeMs: env.STREAM_PROBE_MS === 0 ? Infinity : env.STREAM_PROBE_MS,
     ...overrides,

@@ -1,6 +1,6 @@
 // The ladder's last rung: takes the answer of the model that was named, or asks a larger one where that model was unsure, or away.
 import type { Context } from 'hono';
-import { timeLeftMs } from '../../backend-call';
+import { givingUp, timeLeftMs } from '../../backend-call';
 import type { AppEnv } from '../../context';
 import { ApiError, type ErrorCode } from '../../errors';
 import { timed } from '../../middleware/timing';
@@ -67,7 +67,7 @@ async function bridge(
 ): Promise<ChatCompletion> {
   const isAway = error instanceof ApiError && AWAY.has(error.code);
   const isAllowed = c.get('metering').most.escalated !== undefined;
-  if (!isAway || !isAllowed || c.req.raw.signal.aborted) throw error;
+  if (!isAway || !isAllowed || givingUp(c).aborted) throw error;
   let theirs: ChatCompletion;
   try {
     theirs = await larger();

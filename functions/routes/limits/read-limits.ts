@@ -67,6 +67,7 @@ export function registerReadLimits(app: App): void {
     const { ledger } = c.get('services');
     const key = c.get('key');
     const [state, projectBudget] = await Promise.all([ledger.read(key), ledger.readProject(key)]);
+    c.set('limitState', state);
     return c.json(toLimits(state, projectBudget), 200);
   });
 }

@@ -175,11 +175,12 @@ describe('409', () => {
     expect(await runsOf(other.seed)).toBe(0);
   });
 
-  it('for a request that is still running says when to come back; the key is free when its caller leaves', async () => {
+  it('for a request that is still running says when to come back; the key is free when it is given up', async () => {
     const key = await makeKey();
     const { seed, body } = newBody({ model: 'hang' });
     const caller = new AbortController();
-    const first = send(key, body, 'k', { signal: caller.signal });
+    const services = { patienceMs: 300 };
+    const first = send(key, body, 'k', { signal: caller.signal, services });
     expect(await eventually(async () => (await runsOf(seed)) === 1, 10_000)).toBe(true);
     const response = await send(key, body, 'k');
     expect(response.status).toBe(409);
@@ -188,6 +189,7 @@ describe('409', () => {
     expect(response.headers.get('retry-after')).toMatch(/^[12]$/);
     expect((await errorOf(response)).code).toBe('idempotency_request_in_progress');
     caller.abort();
+    expect((await errorOf(await send(key, body, 'k'))).code).toBe('idempotency_request_in_progress');
     await first;
     const again = newBody();
     expect((await send(key, again.body, 'k')).status).toBe(200);
@@ -265,18 +267,67 @@ describe('a stream', () => {
     },
   );
 
-  it('that its caller left frees the key', async () => {
+  it('that nobody ends frees the key when its caller has been gone for a while', async () => {
     const key = await makeKey();
     const { body } = newBody({ model: 'silent', stream: true });
-    const response = await send(key, body, 'k');
+    const response = await send(key, body, 'k', { services: { patienceMs: 300 } });
     const reader = response.body!.getReader();
     await reader.read();
     expect((await send(key, body, 'k')).status).toBe(409);
     await reader.cancel();
+    expect((await send(key, body, 'k')).status).toBe(409);
     const other = newBody();
     expect(await eventually(async () => (await send(key, other.body, 'k')).status === 200, 10_000)).toBe(
       true,
     );
+  });
+});
+
+describe('a caller who leaves and comes back', () => {
+  const budget = { limits: { budget_micros: 1e9 } };
+
+  it('gets the answer that was being made, which ran once and is paid once', async () => {
+    const key = await makeKey(budget);
+    const { seed, body } = newBody({ model: 'slow' });
+    const caller = new AbortController();
+    const first = send(key, body, 'k', { signal: caller.signal });
+    expect(await eventually(async () => (await runsOf(seed)) === 1, 10_000)).toBe(true);
+    caller.abort();
+    await first.catch(() => {});
+    const again = await repeatOf(key, body, 'k');
+    expect([again.status, again.headers.get('idempotent-replayed')]).toEqual([200, 'true']);
+    expect((await again.json<{ choices: unknown[] }>()).choices).toHaveLength(1);
+    expect([await runsOf(seed), await settledMicros(key)]).toEqual([1, 11]);
+  });
+
+  it.each(['quiet', 'bytewise'])('gets the stream from its beginning to its end (%s)', async (model) => {
+    const key = await makeKey(budget);
+    const { seed, body } = newBody({ model, stream: true });
+    const caller = new AbortController();
+    const response = await send(key, body, 'k', { signal: caller.signal });
+    const reader = response.body!.getReader();
+    const begun = new TextDecoder().decode((await reader.read()).value);
+    caller.abort();
+    await reader.cancel();
+    const again = await repeatOf(key, body, 'k');
+    const text = await again.text();
+    expect(again.headers.get('idempotent-replayed')).toBe('true');
+    expect(text.startsWith(begun)).toBe(true);
+    expect(text.trimEnd().endsWith('data: [DONE]')).toBe(true);
+    expect([await runsOf(seed), await settledMicros(key)]).toEqual([1, 11]);
+  });
+
+  it('before the stream has begun finds it all the same', async () => {
+    const key = await makeKey(budget);
+    const { seed, body } = newBody({ model: 'slow', stream: true });
+    const caller = new AbortController();
+    const first = send(key, body, 'k', { signal: caller.signal });
+    expect(await eventually(async () => (await runsOf(seed)) === 1, 10_000)).toBe(true);
+    caller.abort();
+    await first.catch(() => {});
+    const again = await repeatOf(key, body, 'k');
+    expect((await again.text()).trimEnd().endsWith('data: [DONE]')).toBe(true);
+    expect([await runsOf(seed), await settledMicros(key)]).toEqual([1, 11]);
   });
 });
 

@@ -69,9 +69,9 @@ describe('the routes of the app', () => {
     for (const [, names] of metered) {
       const inOrder = [
         'nameOperation',
+        'limitHeaders',
         'limitBody',
         'requireKey',
-        'limitHeaders',
         'readJsonBody',
         'restrictions',
         'idempotency',
@@ -80,6 +80,11 @@ describe('the routes of the app', () => {
       ];
       expect(names.slice(0, inOrder.length)).toEqual(inOrder);
     }
+  });
+
+  it('tell their key its limits wherever they ask for one', () => {
+    const without = [...chains(createApp())].filter(([, names]) => !names.includes('limitHeaders'));
+    expect(without.map(([route]) => route).sort()).toEqual(PUBLIC);
   });
 
   it('are missed when planted without it', () => {
