@@ -28,17 +28,26 @@ async function usageOf(user: string): Promise<Spent | undefined> {
 it('usage matches what loops of the OpenAI client spent, to the token', async () => {
   const user = `loop-${Date.now()}`;
   const spent: Spent = { num_model_requests: 0, input_tokens: 0, output_tokens: 0 };
+  const add = (usage: OpenAI.CompletionUsage | null | undefined) => {
+    spent.num_model_requests += 1;
+    spent.input_tokens += usage?.prompt_tokens ?? 0;
+    spent.output_tokens += usage?.completion_tokens ?? 0;
+  };
   const loop = async (name: number) => {
     for (let i = 0; i < 8; i++) {
-      const { usage } = await client.chat.completions.create({
+      const request = {
         model: MODEL,
-        messages: [{ role: 'user', content: `Loop ${name} says ${i}.` }],
+        messages: [{ role: 'user' as const, content: `Loop ${name} says ${i}.` }],
         max_tokens: 4 + i,
         user,
-      });
-      spent.num_model_requests += 1;
-      spent.input_tokens += usage?.prompt_tokens ?? 0;
-      spent.output_tokens += usage?.completion_tokens ?? 0;
+      };
+      if (i % 2 === 0) {
+        add((await client.chat.completions.create(request)).usage);
+      } else {
+        const stream_options = { include_usage: true };
+        const chunks = await client.chat.completions.create({ ...request, stream: true, stream_options });
+        for await (const { usage } of chunks) if (usage) add(usage);
+      }
     }
   };
   await Promise.all([loop(1), loop(2), loop(3), loop(4)]);
@@ -46,4 +55,24 @@ it('usage matches what loops of the OpenAI client spent, to the token', async ()
   // A lease is given back within half a second, and totals reach the database a second after that.
   await timeUntil(async () => (await usageOf(user))?.num_model_requests === 32, 10_000);
   expect(await usageOf(user)).toMatchObject(spent);
+});
+
+it('a client that loses patience again and again gets one answer, which ran once and is paid once', async () => {
+  const user = `impatient-${Date.now()}`;
+  const impatient = client.withOptions({ timeout: 300, maxRetries: 30 });
+  const body = {
+    model: MODEL,
+    messages: [{ role: 'user' as const, content: 'Tell a long story about a river.' }],
+    max_tokens: 400,
+    user,
+  };
+  const startedAtMs = Date.now();
+  const { usage } = await impatient.chat.completions.create(body, { headers: { 'idempotency-key': user } });
+  expect(Date.now() - startedAtMs).toBeGreaterThan(300);
+  await timeUntil(async () => (await usageOf(user)) !== undefined, 10_000);
+  expect(await usageOf(user)).toMatchObject({
+    num_model_requests: 1,
+    input_tokens: usage?.prompt_tokens,
+    output_tokens: usage?.completion_tokens,
+  });
 });
