@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from gpu_backend.layers.placement import pick_dtype
 from gpu_backend.server.app import create_app
 from gpu_backend.server.loading import load_served_models
 from gpu_backend.server.served_model import ServedModel
-from judge_support import write_catalog
+from judge_support import THINKING_TEMPLATE, judge_table, row, write_catalog
 from support import run_dry
 
 from .conftest import SECRET, serving
@@ -99,6 +100,26 @@ def test_a_comparison_is_what_two_forward_passes_say(client: httpx.Client, folde
     assert [order["probability_a"] for order in answer["orders"]] == pytest.approx([first, second], abs=1e-4)
     assert (answer["num_comparisons"], answer["num_forwards"], answer["criteria"]) == (1, 2, {})
     assert answer["margin"] == abs(2 * answer["probability_a"] - 1)
+
+
+def test_the_labels_of_a_row_are_read_and_called_by_their_slots(folder: Path, tmp_path: Path, start: Callable[..., httpx.Client]) -> None:
+    shutil.copytree(folder / "qwen3", tmp_path / "qwen3")
+    numbered = row("numbered", source="folder", path="qwen3", capabilities=["reward"])
+    (tmp_path / "models.toml").write_text(numbered + judge_table(THINKING_TEMPLATE, max_tokens=600, labels=["1", "2"]))
+    client = start(create_app(ServerConfig(secret=SECRET), lambda registry: loaded(tmp_path, registry)))
+    body = {"model": "numbered", "a": ANSWERS[0], "b": ANSWERS[1]}
+    answer = ok(post(client, "compare", **body))
+    for order, turn in zip(answer["orders"], (1, -1), strict=True):
+        assert list(order["logprobs"]) == ["A", "B"]
+        difference = order["logprobs"]["A"] - order["logprobs"]["B"]
+        assert order["probability_a"] == pytest.approx(sigmoid(turn * difference), abs=1e-6)
+    (served,) = loaded(tmp_path, CollectorRegistry())
+    assert served.judge is not None and served.judge.label_ids == (ord("1"), ord("2"))
+    ids = tuple(served.judge.encode(INPUT, ANSWERS[0], ANSWERS[1]))
+    served.engine.add(Request(id="r", prompt_ids=ids, task=LabelScores((ord("1"), ord("2")))))
+    scores = run_dry(served.engine)["r"][0]
+    assert isinstance(scores, LabelScoresReady)
+    assert list(answer["orders"][0]["logprobs"].values()) == pytest.approx(scores.logprobs, abs=1e-4)
 
 
 @pytest.mark.parametrize("changes", [{}, {"average": "logit"}, {"criteria": [KIND, TRUE]}, {"model": "tiny-qwen3"}])
