@@ -306,6 +306,23 @@ def test_bad_input_is_refused_by_name(client: httpx.Client, operation: str, body
     assert refused(post(client, operation, **body)) == (404 if code == "model_not_found" else 400, code, param)
 
 
+CONVERSATION = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}, *INPUT]
+
+
+@pytest.mark.parametrize(
+    ("operation", "answers"),
+    [("compare", {"a": "x", "b": "y"}), ("score", {"responses": ["x"], "against": "anchor"}), ("rank", {"responses": ["x", "y"]})],
+)
+def test_turns_that_a_template_would_ignore_are_refused(client: httpx.Client, operation: str, answers: dict[str, Any]) -> None:
+    """tiny-qwen3 reads the last one only, tiny-judge all."""
+    response = post(client, operation, model="tiny-qwen3", input=CONVERSATION, **answers)
+    assert refused(response) == (400, "unsupported_value", "input")
+    message = response.json()["error"]["message"]
+    assert "does not read, number 1 of 3" in message and "send one user message" in message
+    ok(post(client, operation, model="tiny-qwen3", input=CONVERSATION[2:], **answers))
+    ok(post(client, operation, model="tiny-judge", input=CONVERSATION, **answers))
+
+
 def test_a_weight_that_is_no_number_is_not_json(client: httpx.Client) -> None:
     raw = json.dumps({"model": "tiny-judge", "input": INPUT, "a": "x", "b": "y", "criteria": [{**KIND, "weight": math.nan}]})
     response = client.post("/internal/rewards/compare", content=raw, headers={"content-type": "application/json"})

@@ -87,6 +87,16 @@ class Judge:
             raise TemplateRefusedError("The model's judge template cannot render this question.") from error
         return self._tokenizer.encode_trusted(rendered, shield)
 
+    def unread_turn(self, question: Sequence[Turn]) -> int | None:
+        """The first turn that the template would ignore in silence, proved by rendering; None where there is none, or where it refuses such turns itself."""
+        marks = [f"turn{index}end" for index in range(len(question))]
+        turns = [{"role": turn["role"], "content": mark} for turn, mark in zip(question, marks, strict=True)]
+        try:
+            rendered = self._template.render(question=turns, a="", b="", criterion="")
+        except (TemplateRefusedError, TemplateError, TypeError, KeyError):
+            return None
+        return next((index for index, mark in enumerate(marks) if mark not in rendered), None)
+
     def fit(self, question: Sequence[Turn], answers: Sequence[str], criteria: Sequence[str] = ("",), *, may_cut: bool = True) -> Fitted:
         """Cut what is too long: the question from its beginning, so that its last turns stay, to half of the room at most; every answer at its end, to
         half of what is then left. An answer is cut the same way whichever it is compared with. Raises TooLongToJudgeError instead where `may_cut` is False,

@@ -92,10 +92,14 @@ class Comparisons:
     @classmethod
     async def prepare(cls, judge: Judge, reader: LabelReader, body: RewardRequest, answers: Mapping[str, str]) -> Comparisons:
         """`answers` by the name of the parameter that each came as. Raises context_length_exceeded with the one at fault where nothing may be cut,
-        and unsupported_value for criteria that the template would ignore."""
+        and unsupported_value for criteria and turns that the template would ignore."""
         if body.criteria and not judge.takes_criterion:
             raise BackendError("unsupported_value", f"The judge template of {body.model} knows no criteria.", param="criteria")
         question = [turn.model_dump() for turn in body.input]
+        if (unread := judge.unread_turn(question)) is not None:
+            place = f"number {unread + 1} of {len(question)}"
+            message = f"input has a message that the judge template of {body.model} does not read, {place}: send one user message that says all of it."
+            raise BackendError("unsupported_value", message, param="input")
         descriptions = [criterion.description for criterion in body.criteria] or [""]
         names, texts = list(answers), list(answers.values())
         try:
