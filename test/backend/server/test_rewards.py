@@ -9,6 +9,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from prometheus_client import CollectorRegistry
 from gpu_backend.config import EngineConfig, ServerConfig, load_catalog
 from gpu_backend.core import LabelScores, LabelScoresReady, Request
 from gpu_backend.engine.metrics import EngineMetrics
+from gpu_backend.engine.model_runner import ModelRunner
+from gpu_backend.engine.rows import Stretch
+from gpu_backend.engine.sequence import Sequence
 from gpu_backend.layers.placement import pick_dtype
 from gpu_backend.server.app import create_app
 from gpu_backend.server.loading import load_served_models
@@ -337,6 +341,30 @@ def test_long_texts_are_cut_where_that_is_wanted_and_it_is_said(client: httpx.Cl
     assert ranked["truncated"] == [False, True, False]
     scored = ok(post(client, "score", responses=["x", "y"], truncation="auto", input=[{"role": "user", "content": long}]))
     assert [row["truncated"] for row in scored["data"]] == [True, True]
+
+
+def test_scores_that_are_no_numbers_end_their_request_alone(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts with a tilde read as NaN, in the same steps as others."""
+    read_logits = ModelRunner._logits
+
+    def spoiled(self: ModelRunner, hidden_NH: torch.Tensor, stretches: list[Stretch]) -> dict[Sequence, torch.Tensor]:
+        read = read_logits(self, hidden_NH, stretches)
+        return {sequence: logits_V * math.nan if ord("~") in sequence.token_ids else logits_V for sequence, logits_V in read.items()}
+
+    def ask(answer: str) -> httpx.Response:
+        with httpx.Client(base_url=client.base_url, headers=client.headers, timeout=30, trust_env=False) as own:
+            return post(own, "rank", responses=[f"{index} {answer}" for index in range(6)])
+
+    expected = ok(ask("good"))
+    monkeypatch.setattr(ModelRunner, "_logits", spoiled)
+    with ThreadPoolExecutor(4) as pool:
+        bad, *good = pool.map(ask, ["~", "good", "good", "good"])
+    error = bad.json()["error"]
+    assert (bad.status_code, error["type"], error["code"]) == (500, "server_error", "internal_error") and "not numbers" in error["message"]
+    for answer in map(ok, good):
+        assert [row["index"] for row in answer["results"]] == [row["index"] for row in expected["results"]]
+    decision = {"model": "tiny-judge", "input": [{"role": "user", "content": "~"}], "questions": [{"text": "?", "labels": ["x", "y"]}]}
+    assert refused(client.post("/internal/decisions", json=decision)) == (500, "internal_error", None)
 
 
 @pytest.mark.parametrize("model", ["tiny-judge", "tiny-qwen3"])
