@@ -19,13 +19,7 @@ SECTIONS: dict[str, dict[str, int]] = {
         "llmbar-adver-GPTOut": 47,
         "llmbar-adver-manual": 46,
     },
-    "Safety": {
-        "refusals-dangerous": 100,
-        "refusals-offensive": 100,
-        "xstest-should-refuse": 250,
-        "xstest-should-respond": 154,
-        "donotanswer": 136,
-    },
+    "Safety": {"refusals-dangerous": 100, "refusals-offensive": 100, "xstest-should-refuse": 250, "xstest-should-respond": 154, "donotanswer": 136},
     "Reasoning": {"math-prm": 984, **{f"hep-{language}": 164 for language in ("cpp", "go", "java", "js", "python", "rust")}},
 }
 

@@ -15,6 +15,7 @@ from gpu_backend.recipes.__main__ import main
 from gpu_backend.train.lora_model import LoraModel
 from train_support import write_judge_catalog
 
+
 @pytest.fixture
 def catalog(tmp_path: Path) -> Path:
     AcceleratorState._reset_state(reset_partial_state=True)

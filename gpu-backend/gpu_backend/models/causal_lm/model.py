@@ -141,9 +141,9 @@ class CausalLM(nn.Module):
 
     def compute_few_logits(self, x: Tensor, token_ids_S: Tensor) -> Tensor:
         """Those of a few tokens, multiplied and added in float32: (K, hidden) -> (K, S). A row is the same whatever rows stand beside it."""
-        x_KH = self.final_norm(x).float()
-        parts = self.head_rows(token_ids_S).split(_NUM_AT_ONCE)
-        return torch.cat([(x_KH[:, None] * rows_SH).sum(dim=-1) for rows_SH in parts], dim=1)
+        x_KH, rows_SH = self.final_norm(x).float(), self.head_rows(token_ids_S)
+        starts = range(0, len(rows_SH), _NUM_AT_ONCE)
+        return torch.cat([(x_KH[:, None] * rows_SH[start : start + _NUM_AT_ONCE]).sum(dim=-1) for start in starts], dim=1)
 
     def forward(self, batch: ForwardBatch, cache: PagedKVCache) -> Tensor:
         """All layers: -> hidden states (N, hidden) before the final norm."""
