@@ -29,7 +29,8 @@ from gpu_backend.layers.placement import pick_dtype
 from gpu_backend.server.app import create_app
 from gpu_backend.server.loading import load_served_models
 from gpu_backend.server.served_model import ServedModel
-from judge_support import THINKING_TEMPLATE, judge_table, row, write_catalog
+from judge_support import THINKING_TEMPLATE, judge_table, write_catalog
+from judge_support import row as catalog_row
 from support import run_dry
 
 from .conftest import SECRET, serving
@@ -108,7 +109,7 @@ def test_a_comparison_is_what_two_forward_passes_say(client: httpx.Client, folde
 
 def test_the_labels_of_a_row_are_read_and_called_by_their_slots(folder: Path, tmp_path: Path, start: Callable[..., httpx.Client]) -> None:
     shutil.copytree(folder / "qwen3", tmp_path / "qwen3")
-    numbered = row("numbered", source="folder", path="qwen3", capabilities=["reward"])
+    numbered = catalog_row("numbered", source="folder", path="qwen3", capabilities=["reward"])
     (tmp_path / "models.toml").write_text(numbered + judge_table(THINKING_TEMPLATE, max_tokens=600, labels=["1", "2"]))
     client = start(create_app(ServerConfig(secret=SECRET), lambda registry: loaded(tmp_path, registry)))
     body = {"model": "numbered", "a": ANSWERS[0], "b": ANSWERS[1]}
@@ -299,6 +300,8 @@ def test_cached_prefixes_are_not_shared_between_end_users(client: httpx.Client) 
         ("score", {"responses": ["x"]}, "invalid_value", "responses"),
         ("score", {"responses": ["x", "y"], "against": "reference"}, "invalid_value", "reference"),
         ("score", {"responses": ["x", "y"], "reference": "z"}, "invalid_value", "reference"),
+        ("score", {"responses": ["x"], "against": "anchor", "max_response_tokens": 0}, "invalid_value", "max_response_tokens"),
+        ("rank", {"responses": ["x", "y"], "max_response_tokens": 9}, "unknown_parameter", "max_response_tokens"),
         ("score", {"responses": ["x"], "against": "reference", "reference": "z" * 5000}, "context_length_exceeded", "reference"),
         ("rank", {"responses": ["x"]}, "invalid_value", "responses"),
         ("rank", {"responses": ["x"] * 65}, "invalid_value", "responses"),
@@ -314,8 +317,7 @@ CONVERSATION = [{"role": "user", "content": "Hello"}, {"role": "assistant", "con
 
 
 @pytest.mark.parametrize(
-    ("operation", "answers"),
-    [("compare", {"a": "x", "b": "y"}), ("score", {"responses": ["x"], "against": "anchor"}), ("rank", {"responses": ["x", "y"]})],
+    ("operation", "answers"), [("compare", {"a": "x", "b": "y"}), ("score", {"responses": ["x"], "against": "anchor"}), ("rank", {"responses": ["x", "y"]})]
 )
 def test_turns_that_a_template_would_ignore_are_refused(client: httpx.Client, operation: str, answers: dict[str, Any]) -> None:
     """tiny-qwen3 reads the last one only, tiny-judge all."""
@@ -365,6 +367,32 @@ def test_scores_that_are_no_numbers_end_their_request_alone(client: httpx.Client
         assert [row["index"] for row in answer["results"]] == [row["index"] for row in expected["results"]]
     decision = {"model": "tiny-judge", "input": [{"role": "user", "content": "~"}], "questions": [{"text": "?", "labels": ["x", "y"]}]}
     assert refused(client.post("/internal/decisions", json=decision)) == (500, "internal_error", None)
+
+
+def test_no_more_is_read_than_the_caller_wants(client: httpx.Client) -> None:
+    """A token is a byte. What is cut off cannot matter, and says so; the anchor and a reference are read whole."""
+    body: dict[str, Any] = {"responses": ["yes, but longer", "yes"], "against": "reference", "reference": "a long reference"}
+    cut = ok(post(client, "score", **body, max_response_tokens=3))
+    whole = ok(post(client, "score", **body))
+    assert [row["truncated"] for row in cut["data"]] == [True, False] and [row["truncated"] for row in whole["data"]] == [False, False]
+    assert cut["data"][0]["probability"] == cut["data"][1]["probability"] == pytest.approx(whole["data"][1]["probability"], rel=0, abs=ROUNDING)
+    assert whole["data"][0]["probability"] != whole["data"][1]["probability"]
+    question = INPUT[0]["content"]
+    begun = ok(post(client, "score", **body, max_input_tokens=3))
+    short = ok(post(client, "score", **body, input=[{"role": "user", "content": question[:3]}]))
+    assert [row["truncated"] for row in begun["data"]] == [True, True]
+    assert [row["raw"] for row in begun["data"]] == pytest.approx([row["raw"] for row in short["data"]], rel=0, abs=ROUNDING)
+
+
+def test_prompts_are_as_short_as_the_caller_wants(client: httpx.Client) -> None:
+    body: dict[str, Any] = {"responses": ["w" * 200], "against": "anchor", "max_prompt_tokens": 120}
+    (row,) = ok(post(client, "score", **body, truncation="auto"))["data"]
+    assert row["truncated"] and 80 < row["input_tokens"] <= 120
+    assert refused(post(client, "score", **body)) == (400, "context_length_exceeded", "responses[0]")
+    response = post(client, "score", **{**body, "max_prompt_tokens": 40}, truncation="auto")
+    assert refused(response) == (400, "invalid_value", "max_prompt_tokens") and "takes at least" in response.json()["error"]["message"]
+    (row,) = ok(post(client, "score", **{**body, "max_prompt_tokens": 100_000}, truncation="disabled"))["data"]
+    assert not row["truncated"]
 
 
 @pytest.mark.parametrize("model", ["tiny-judge", "tiny-qwen3"])

@@ -34,6 +34,14 @@ class TooLongToJudgeError(ValueError):
         self.item = item
 
 
+class NoRoomToJudgeError(ValueError):
+    """Prompts that the caller wants shorter than the template allows; `least` is how long they must be."""
+
+    def __init__(self, least: int) -> None:
+        super().__init__(f"a prompt of this judge takes at least {least} tokens")
+        self.least = least
+
+
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """Texts that fit into any prompt of two of them, and which of them were cut."""
@@ -97,14 +105,23 @@ class Judge:
             return None
         return next((index for index, mark in enumerate(marks) if mark not in rendered), None)
 
-    def fit(self, question: Sequence[Turn], answers: Sequence[str], criteria: Sequence[str] = ("",), *, may_cut: bool = True) -> Fitted:
+    def beginning(self, text: str, most: int | None) -> tuple[str, bool]:
+        """The first tokens of a text, at most so many, and whether that is less than all of it."""
+        return (text, False) if most is None else self._head(0, text, most, may_cut=True)
+
+    def fit(
+        self, question: Sequence[Turn], answers: Sequence[str], criteria: Sequence[str] = ("",), *, may_cut: bool = True, most: int | None = None
+    ) -> Fitted:
         """Cut what is too long: the question from its beginning, so that its last turns stay, to half of the room at most; every answer at its end, to
-        half of what is then left. An answer is cut the same way whichever it is compared with. Raises TooLongToJudgeError instead where `may_cut` is False,
-        and in any case for a criterion that leaves no room: it is never cut."""
+        half of what is then left. An answer is cut the same way whichever it is compared with. The room is that of the row's `max_tokens`, or of `most`
+        where that is less. Raises TooLongToJudgeError instead where `may_cut` is False, and in any case for a criterion that leaves no room: it is never cut;
+        NoRoomToJudgeError where that is the fault of `most`."""
         frame = max(len(self.encode([{**turn, "content": ""} for turn in question[-1:]], "", "", criterion)) for criterion in criteria) + _SLACK_TOKENS
-        room = self.spec.max_tokens - frame
-        if room < _LEAST_ROOM:
+        if frame + _LEAST_ROOM > self.spec.max_tokens:
             raise TooLongToJudgeError("criteria", frame, self.spec.max_tokens - _LEAST_ROOM)
+        room = (self.spec.max_tokens if most is None else min(most, self.spec.max_tokens)) - frame
+        if room < _LEAST_ROOM:
+            raise NoRoomToJudgeError(frame + _LEAST_ROOM)
         kept, is_cut, num_used = self._fit_question(question, room // 2, may_cut)
         each = (room - num_used) // 2
         cut_answers = [self._head(index, text, each, may_cut) for index, text in enumerate(answers)]
