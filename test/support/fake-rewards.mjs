@@ -37,6 +37,11 @@ export function answerRewards(pathname, body) {
   const roles = body.input.map(({ role }) => role);
   if (roles.some((role) => !['system', 'user', 'assistant'].includes(role)))
     return refuse('invalid_value', "'input' has a wrong role.", 'input');
+  const unread = body.input.findIndex(({ content }) => content === 'unread');
+  if (unread >= 0) {
+    const message = `input has a message that the judge template does not read, number ${unread + 1}.`;
+    return refuse('unsupported_value', message, 'input');
+  }
   const long = Object.entries(texts(body)).find(([, text]) => isLong(text));
   if (long !== undefined && body.truncation === 'disabled')
     return refuse('context_length_exceeded', `${long[0]} is too long.`, long[0]);

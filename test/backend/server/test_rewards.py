@@ -27,6 +27,7 @@ from gpu_backend.engine.rows import Stretch
 from gpu_backend.engine.sequence import Sequence
 from gpu_backend.layers.placement import pick_dtype
 from gpu_backend.server.app import create_app
+from gpu_backend.server.body_limit import MAX_REWARD_BODY_BYTES
 from gpu_backend.server.loading import load_served_models
 from gpu_backend.server.served_model import ServedModel
 from judge_support import THINKING_TEMPLATE, judge_table, write_catalog
@@ -393,6 +394,18 @@ def test_prompts_are_as_short_as_the_caller_wants(client: httpx.Client) -> None:
     assert refused(response) == (400, "invalid_value", "max_prompt_tokens") and "takes at least" in response.json()["error"]["message"]
     (row,) = ok(post(client, "score", **{**body, "max_prompt_tokens": 100_000}, truncation="disabled"))["data"]
     assert not row["truncated"]
+
+
+def test_a_body_of_seven_mebibytes_is_read(client: httpx.Client) -> None:
+    """As large as the edge lets through, and room to spare; one that is larger than the backend takes is refused unread."""
+    body = {"model": "tiny-judge", "input": INPUT, "responses": ["word " * 22_950] * 64, "truncation": "auto", "max_comparisons": 1}
+    content = json.dumps(body).encode()
+    assert 7 * 1024 * 1024 < len(content) < 8 * 1024 * 1024 < MAX_REWARD_BODY_BYTES
+    headers = {"content-type": "application/json"}
+    answer = ok(client.post("/internal/rewards/rank", content=content, headers=headers, timeout=120))
+    assert answer["truncated"] == [True] * 64 and answer["num_comparisons"] == 1
+    response = client.post("/internal/rewards/rank", content=content + b" " * (MAX_REWARD_BODY_BYTES - len(content) + 1), headers=headers)
+    assert refused(response) == (413, "request_too_large", None)
 
 
 @pytest.mark.parametrize("model", ["tiny-judge", "tiny-qwen3"])
