@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -22,16 +20,11 @@ from prometheus_client import CollectorRegistry
 from gpu_backend.config import EngineConfig, ServerConfig, load_catalog
 from gpu_backend.core import LabelScores, LabelScoresReady, Request
 from gpu_backend.engine.metrics import EngineMetrics
-from gpu_backend.engine.model_runner import ModelRunner
-from gpu_backend.engine.rows import Stretch
-from gpu_backend.engine.sequence import Sequence
 from gpu_backend.layers.placement import pick_dtype
 from gpu_backend.server.app import create_app
-from gpu_backend.server.body_limit import MAX_REWARD_BODY_BYTES
 from gpu_backend.server.loading import load_served_models
 from gpu_backend.server.served_model import ServedModel
-from judge_support import THINKING_TEMPLATE, judge_table, write_catalog
-from judge_support import row as catalog_row
+from judge_support import write_catalog
 from support import run_dry
 
 from .conftest import SECRET, serving
@@ -106,26 +99,6 @@ def test_a_comparison_is_what_two_forward_passes_say(client: httpx.Client, folde
     assert [order["probability_a"] for order in answer["orders"]] == pytest.approx([first, second], abs=1e-4)
     assert (answer["num_comparisons"], answer["num_forwards"], answer["criteria"]) == (1, 2, {})
     assert answer["margin"] == abs(2 * answer["probability_a"] - 1)
-
-
-def test_the_labels_of_a_row_are_read_and_called_by_their_slots(folder: Path, tmp_path: Path, start: Callable[..., httpx.Client]) -> None:
-    shutil.copytree(folder / "qwen3", tmp_path / "qwen3")
-    numbered = catalog_row("numbered", source="folder", path="qwen3", capabilities=["reward"])
-    (tmp_path / "models.toml").write_text(numbered + judge_table(THINKING_TEMPLATE, max_tokens=600, labels=["1", "2"]))
-    client = start(create_app(ServerConfig(secret=SECRET), lambda registry: loaded(tmp_path, registry)))
-    body = {"model": "numbered", "a": ANSWERS[0], "b": ANSWERS[1]}
-    answer = ok(post(client, "compare", **body))
-    for order, turn in zip(answer["orders"], (1, -1), strict=True):
-        assert list(order["logprobs"]) == ["A", "B"]
-        difference = order["logprobs"]["A"] - order["logprobs"]["B"]
-        assert order["probability_a"] == pytest.approx(sigmoid(turn * difference), abs=1e-6)
-    (served,) = loaded(tmp_path, CollectorRegistry())
-    assert served.judge is not None and served.judge.label_ids == (ord("1"), ord("2"))
-    ids = tuple(served.judge.encode(INPUT, ANSWERS[0], ANSWERS[1]))
-    served.engine.add(Request(id="r", prompt_ids=ids, task=LabelScores((ord("1"), ord("2")))))
-    scores = run_dry(served.engine)["r"][0]
-    assert isinstance(scores, LabelScoresReady)
-    assert list(answer["orders"][0]["logprobs"].values()) == pytest.approx(scores.logprobs, abs=1e-4)
 
 
 @pytest.mark.parametrize("changes", [{}, {"average": "logit"}, {"criteria": [KIND, TRUE]}, {"model": "tiny-qwen3"}])
@@ -314,22 +287,6 @@ def test_bad_input_is_refused_by_name(client: httpx.Client, operation: str, body
     assert refused(post(client, operation, **body)) == (404 if code == "model_not_found" else 400, code, param)
 
 
-CONVERSATION = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}, *INPUT]
-
-
-@pytest.mark.parametrize(
-    ("operation", "answers"), [("compare", {"a": "x", "b": "y"}), ("score", {"responses": ["x"], "against": "anchor"}), ("rank", {"responses": ["x", "y"]})]
-)
-def test_turns_that_a_template_would_ignore_are_refused(client: httpx.Client, operation: str, answers: dict[str, Any]) -> None:
-    """tiny-qwen3 reads the last one only, tiny-judge all."""
-    response = post(client, operation, model="tiny-qwen3", input=CONVERSATION, **answers)
-    assert refused(response) == (400, "unsupported_value", "input")
-    message = response.json()["error"]["message"]
-    assert "does not read, number 1 of 3" in message and "send one user message" in message
-    ok(post(client, operation, model="tiny-qwen3", input=CONVERSATION[2:], **answers))
-    ok(post(client, operation, model="tiny-judge", input=CONVERSATION, **answers))
-
-
 def test_a_weight_that_is_no_number_is_not_json(client: httpx.Client) -> None:
     raw = json.dumps({"model": "tiny-judge", "input": INPUT, "a": "x", "b": "y", "criteria": [{**KIND, "weight": math.nan}]})
     response = client.post("/internal/rewards/compare", content=raw, headers={"content-type": "application/json"})
@@ -344,68 +301,6 @@ def test_long_texts_are_cut_where_that_is_wanted_and_it_is_said(client: httpx.Cl
     assert ranked["truncated"] == [False, True, False]
     scored = ok(post(client, "score", responses=["x", "y"], truncation="auto", input=[{"role": "user", "content": long}]))
     assert [row["truncated"] for row in scored["data"]] == [True, True]
-
-
-def test_scores_that_are_no_numbers_end_their_request_alone(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prompts with a tilde read as NaN, in the same steps as others."""
-    read_logits = ModelRunner._logits
-
-    def spoiled(self: ModelRunner, hidden_NH: torch.Tensor, stretches: list[Stretch]) -> dict[Sequence, torch.Tensor]:
-        read = read_logits(self, hidden_NH, stretches)
-        return {sequence: logits_V * math.nan if ord("~") in sequence.token_ids else logits_V for sequence, logits_V in read.items()}
-
-    def ask(answer: str) -> httpx.Response:
-        with httpx.Client(base_url=client.base_url, headers=client.headers, timeout=30, trust_env=False) as own:
-            return post(own, "rank", responses=[f"{index} {answer}" for index in range(6)])
-
-    expected = ok(ask("good"))
-    monkeypatch.setattr(ModelRunner, "_logits", spoiled)
-    with ThreadPoolExecutor(4) as pool:
-        bad, *good = pool.map(ask, ["~", "good", "good", "good"])
-    error = bad.json()["error"]
-    assert (bad.status_code, error["type"], error["code"]) == (500, "server_error", "internal_error") and "not numbers" in error["message"]
-    for answer in map(ok, good):
-        assert [row["index"] for row in answer["results"]] == [row["index"] for row in expected["results"]]
-    decision = {"model": "tiny-judge", "input": [{"role": "user", "content": "~"}], "questions": [{"text": "?", "labels": ["x", "y"]}]}
-    assert refused(client.post("/internal/decisions", json=decision)) == (500, "internal_error", None)
-
-
-def test_no_more_is_read_than_the_caller_wants(client: httpx.Client) -> None:
-    """A token is a byte. What is cut off cannot matter, and says so; the anchor and a reference are read whole."""
-    body: dict[str, Any] = {"responses": ["yes, but longer", "yes"], "against": "reference", "reference": "a long reference"}
-    cut = ok(post(client, "score", **body, max_response_tokens=3))
-    whole = ok(post(client, "score", **body))
-    assert [row["truncated"] for row in cut["data"]] == [True, False] and [row["truncated"] for row in whole["data"]] == [False, False]
-    assert cut["data"][0]["probability"] == cut["data"][1]["probability"] == pytest.approx(whole["data"][1]["probability"], rel=0, abs=ROUNDING)
-    assert whole["data"][0]["probability"] != whole["data"][1]["probability"]
-    question = INPUT[0]["content"]
-    begun = ok(post(client, "score", **body, max_input_tokens=3))
-    short = ok(post(client, "score", **body, input=[{"role": "user", "content": question[:3]}]))
-    assert [row["truncated"] for row in begun["data"]] == [True, True]
-    assert [row["raw"] for row in begun["data"]] == pytest.approx([row["raw"] for row in short["data"]], rel=0, abs=ROUNDING)
-
-
-def test_prompts_are_as_short_as_the_caller_wants(client: httpx.Client) -> None:
-    body: dict[str, Any] = {"responses": ["w" * 200], "against": "anchor", "max_prompt_tokens": 120}
-    (row,) = ok(post(client, "score", **body, truncation="auto"))["data"]
-    assert row["truncated"] and 80 < row["input_tokens"] <= 120
-    assert refused(post(client, "score", **body)) == (400, "context_length_exceeded", "responses[0]")
-    response = post(client, "score", **{**body, "max_prompt_tokens": 40}, truncation="auto")
-    assert refused(response) == (400, "invalid_value", "max_prompt_tokens") and "takes at least" in response.json()["error"]["message"]
-    (row,) = ok(post(client, "score", **{**body, "max_prompt_tokens": 100_000}, truncation="disabled"))["data"]
-    assert not row["truncated"]
-
-
-def test_a_body_of_seven_mebibytes_is_read(client: httpx.Client) -> None:
-    """As large as the edge lets through, and room to spare; one that is larger than the backend takes is refused unread."""
-    body = {"model": "tiny-judge", "input": INPUT, "responses": ["word " * 22_950] * 64, "truncation": "auto", "max_comparisons": 1}
-    content = json.dumps(body).encode()
-    assert 7 * 1024 * 1024 < len(content) < 8 * 1024 * 1024 < MAX_REWARD_BODY_BYTES
-    headers = {"content-type": "application/json"}
-    answer = ok(client.post("/internal/rewards/rank", content=content, headers=headers, timeout=120))
-    assert answer["truncated"] == [True] * 64 and answer["num_comparisons"] == 1
-    response = client.post("/internal/rewards/rank", content=content + b" " * (MAX_REWARD_BODY_BYTES - len(content) + 1), headers=headers)
-    assert refused(response) == (413, "request_too_large", None)
 
 
 @pytest.mark.parametrize("model", ["tiny-judge", "tiny-qwen3"])

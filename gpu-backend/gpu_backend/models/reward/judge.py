@@ -22,6 +22,8 @@ from gpu_backend.tokenizer import Tokenizer
 Turn = Mapping[str, str]
 # Joining texts to the frame can take a token or two more than they take alone.
 _SLACK_TOKENS = 8
+# Stands for a turn where it is looked for in what the template wrote.
+_MARK = re.compile(r"turn\d+end")
 # For question and answers together.
 _LEAST_ROOM = 32
 
@@ -103,7 +105,8 @@ class Judge:
             rendered = self._template.render(question=turns, a="", b="", criterion="")
         except (TemplateRefusedError, TemplateError, TypeError, KeyError):
             return None
-        return next((index for index, mark in enumerate(marks) if mark not in rendered), None)
+        found = set(_MARK.findall(rendered))
+        return next((index for index, mark in enumerate(marks) if mark not in found), None)
 
     def beginning(self, text: str, most: int | None) -> tuple[str, bool]:
         """The first tokens of a text, at most so many, and whether that is less than all of it."""

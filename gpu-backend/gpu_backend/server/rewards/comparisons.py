@@ -73,9 +73,13 @@ def flipped(judgement: Judgement) -> Judgement:
     return Judgement(judgement.second, judgement.first, judgement.is_same)
 
 
-def _fit(judge: Judge, body: RewardRequest, question: Sequence[dict[str, str]], answers: Mapping[str, str]) -> Fitted:
+def _fit(judge: Judge, body: RewardRequest, answers: Mapping[str, str]) -> Fitted:
     """As much of the texts as the caller wants read, and of that as much as the model can read."""
-    most = body.most
+    question, most = [turn.model_dump() for turn in body.input], body.most
+    if (unread := judge.unread_turn(question)) is not None:
+        place = f"number {unread + 1} of {len(question)}"
+        message = f"input has a message that the judge template of {body.model} does not read, {place}: send one user message that says all of it."
+        raise BackendError("unsupported_value", message, param="input")
     turns = [judge.beginning(turn["content"], most.message) for turn in question]
     begun = [judge.beginning(text, most.response if name.startswith("responses[") else None) for name, text in answers.items()]
     fitted = judge.fit(
@@ -114,14 +118,9 @@ class Comparisons:
         and unsupported_value for criteria and turns that the template would ignore."""
         if body.criteria and not judge.takes_criterion:
             raise BackendError("unsupported_value", f"The judge template of {body.model} knows no criteria.", param="criteria")
-        question = [turn.model_dump() for turn in body.input]
-        if (unread := judge.unread_turn(question)) is not None:
-            place = f"number {unread + 1} of {len(question)}"
-            message = f"input has a message that the judge template of {body.model} does not read, {place}: send one user message that says all of it."
-            raise BackendError("unsupported_value", message, param="input")
         names = list(answers)
         try:
-            fitted = await asyncio.to_thread(_fit, judge, body, question, answers)
+            fitted = await asyncio.to_thread(_fit, judge, body, answers)
         except NoRoomToJudgeError as error:
             raise BackendError("invalid_value", f"max_prompt_tokens is too small: {error}.", param="max_prompt_tokens") from error
         except TooLongToJudgeError as error:
