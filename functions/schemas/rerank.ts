@@ -20,13 +20,16 @@ const parameters = {
   documents: z.array(DocumentSchema).min(1).max(1000),
   top_n: z.int().min(1).nullish().openapi({ description: 'How many results to give; all when absent.' }),
   return_documents: z.boolean().nullish().openapi({ default: false }),
+  max_tokens_per_doc: z.int().min(1).nullish().openapi({
+    description: 'Of each document at most so many tokens are read, from its beginning; all when absent.',
+  }),
   truncation,
   user: z.string().max(128).nullish(),
   priority: z.int().nullish().openapi({ description: 'Accepted without effect.' }),
 };
 
-/** What these clients can send and what would change the answer: documents are cut to what the model can read. */
-const UNSUPPORTED = ['max_tokens_per_doc', 'max_chunks_per_doc', 'rank_fields'];
+/** What these clients can send and what would change the answer: documents are read as one piece. */
+const UNSUPPORTED = ['max_chunks_per_doc', 'rank_fields'];
 
 export const RerankDocumentsSchema = z
   .looseObject(parameters)

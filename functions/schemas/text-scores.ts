@@ -6,6 +6,7 @@ import { rewardModel, truncation } from './reward-request';
 const count = z.int().min(0);
 const MAX_PAIRS = 64;
 
+const mostTokens = z.int().min(1).nullish();
 const texts = z.union([z.string(), z.array(z.string()).min(1).max(1000)]).nullish();
 
 /** The names that each side has, the first one first in the documentation. */
@@ -25,6 +26,14 @@ const parameters = {
     default: true,
     description: 'With `false` scores are log-odds instead of probabilities.',
   }),
+  max_tokens_per_query: mostTokens.openapi({
+    description: 'Of each question at most so many tokens are read, from its beginning; all when absent.',
+  }),
+  max_tokens_per_doc: mostTokens.openapi({ description: 'The same for each answer.' }),
+  truncate_prompt_tokens: z.int().min(-1).nullish().openapi({
+    description:
+      'Most tokens of a prompt: one pair, the answer that it is compared with, and the words around them; -1 for as many as the model reads, which is the default.',
+  }),
   truncation,
   user: z.string().max(128).nullish(),
 };
@@ -33,12 +42,9 @@ const UNSUPPORTED = [
   'activation',
   'chat_template',
   'instruction',
-  'max_tokens_per_doc',
-  'max_tokens_per_query',
   'mm_processor_kwargs',
   'priority',
   'softmax',
-  'truncate_prompt_tokens',
   'truncation_side',
 ];
 
@@ -68,6 +74,9 @@ export const ScoreTextsSchema = z
       if (another !== undefined) {
         rejectWith('invalid_value', [another], `must not be given together with '${given}'`, context);
       }
+    }
+    if (body.truncate_prompt_tokens === 0) {
+      rejectWith('invalid_value', ['truncate_prompt_tokens'], 'must not be 0', context);
     }
     const { first, second } = sidesOf(body);
     const numPairs = first.texts.length;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
@@ -223,6 +224,11 @@ class LabelScoresReady:
     logits: tuple[float, ...]
     logprobs: tuple[float, ...]
     exit_layer: int | None = None
+
+    @property
+    def is_finite(self) -> bool:
+        """A model with damaged weights says NaN or infinity."""
+        return all(map(math.isfinite, (*self.logits, *self.logprobs)))
 
 
 @dataclass(frozen=True, slots=True)

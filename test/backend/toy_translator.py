@@ -24,6 +24,7 @@ class ToyTranslator:
         self._decoder = tiny_model(seed, recorded=self.weights)
         self.config, self.device, self.new_cache = self._decoder.config, self._decoder.device, self._decoder.new_cache
         self.embed, self.compute_logits = self._decoder.embed, self._decoder.compute_logits
+        self.rounds_logits = self._decoder.rounds_logits
         generator = torch.Generator().manual_seed(seed + 1)
         size = self.config.hidden_size
         self.source_embedding = torch.randn(self.config.vocab_size, size, generator=generator) * 0.5

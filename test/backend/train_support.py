@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from gpu_backend.data.judge_rows import JudgedRow
 from gpu_backend.train.lora_model import LoraModel, LoraSettings
-from support import TINY
+from support import TINY, byte_tokenizer_json
 
 LABELS = (1, 2)
 
@@ -39,3 +40,20 @@ def easy_rows(num: int, seed: int = 0) -> list[JudgedRow]:
 
 def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+_TEMPLATE = "{% for turn in question %}{{ turn.content }} {% endfor %}<|start|>{{ a }}<|start|>{{ b }}<|end|>"
+
+
+def write_judge_catalog(folder: Path) -> Path:
+    """-> models.toml: a base of 300 tokens, bytes and two control tokens among them, and an adapter row on it with the name of the shipped judge."""
+    base = write_base(folder / "base", vocab_size=300)
+    (base / "tokenizer.json").write_text(byte_tokenizer_json(("<|start|>", "<|end|>"), ()))
+    tiny_lora(base).save_adapter(folder / "judge")
+    (folder / "judge" / "judge.jinja").write_text(_TEMPLATE)
+    common = 'languages = ["en"]\nlicense = "none"\nowned_by = "test"\ncreated = 0\n'
+    rows = f'[[models]]\nid = "base"\nsource = "folder"\npath = "base"\ncapabilities = ["chat"]\n{common}'
+    rows += f'[[models]]\nid = "gram-smollm2-135m"\nsource = "adapter"\nbase = "base"\npath = "judge"\ncapabilities = ["reward"]\n{common}'
+    rows += f'[models.judge]\ntemplate = "judge.jinja"\nmax_tokens = 128\nsha256 = "{hashlib.sha256(_TEMPLATE.encode()).hexdigest()}"\n'
+    (folder / "models.toml").write_text(rows)
+    return folder / "models.toml"

@@ -44,12 +44,21 @@ describe("Cohere's client", () => {
     expect(results.map(({ document }) => document?.text)).toEqual(['Paris 3', 'Rome 2', 'Bananas 1']);
   });
 
+  it('has only the beginning of each document read', async () => {
+    const client = new CohereClientV2({ ...cohere, token: await makeKey() });
+    const request = { model: 'fake-judge', query: 'Which?', documents: ['Bananas 9', '2', 'on 1'] };
+    const order = async (changes: { maxTokensPerDoc?: number }) =>
+      (await client.rerank({ ...request, ...changes })).results.map(({ index }) => index);
+    expect(await order({})).toEqual([0, 1, 2]);
+    expect(await order({ maxTokensPerDoc: 4 })).toEqual([1, 2, 0]);
+  });
+
   it('throws typed errors, once', async () => {
     const client = new CohereClientV2({ ...cohere, token: 'nobody' });
     const request = { model: 'fake-judge', query: 'Which?', documents };
     await expect(client.rerank(request)).rejects.toMatchObject({ statusCode: 401 });
     const known = new CohereClientV2({ ...cohere, token: await makeKey() });
-    const refused = known.rerank({ ...request, maxTokensPerDoc: 100 });
+    const refused = known.rerank({ ...request, maxTokensPerDoc: 0 });
     await expect(refused).rejects.toBeInstanceOf(CohereError);
     await expect(refused).rejects.toMatchObject({ statusCode: 400 });
   });

@@ -6,6 +6,9 @@ const BIAS = 0.5;
 
 const COMMON = ['model', 'input', 'truncation', 'tenant', 'end_user', 'priority'];
 const REWARD = [...COMMON, 'criteria', 'average', 'early_exit'];
+/** How much is read of texts; a token of this model is a character. */
+const MOST = ['max_input_tokens', 'max_response_tokens', 'max_prompt_tokens'];
+const LEAST_PROMPT = 50;
 const NUM_LAYERS = 30;
 const EXIT_LAYER = 20;
 /** At which risk which share of the prompts leaves early. */
@@ -17,7 +20,7 @@ const POINTS = new Map([
 /** What each path takes, exactly, and what answers it. */
 const OPERATIONS = {
   '/internal/rewards/compare': [[...REWARD, 'a', 'b', 'order', 'allow_tie', 'tie_margin'], compare],
-  '/internal/rewards/score': [[...REWARD, 'responses', 'against', 'reference'], score],
+  '/internal/rewards/score': [[...REWARD, 'responses', 'against', 'reference', ...MOST], score],
   '/internal/rewards/rank': [[...REWARD, 'responses', 'method', 'max_comparisons'], rank],
   '/internal/decisions': [[...COMMON, 'questions'], decide],
 };
@@ -34,9 +37,16 @@ export function answerRewards(pathname, body) {
   const roles = body.input.map(({ role }) => role);
   if (roles.some((role) => !['system', 'user', 'assistant'].includes(role)))
     return refuse('invalid_value', "'input' has a wrong role.", 'input');
+  const unread = body.input.findIndex(({ content }) => content === 'unread');
+  if (unread >= 0) {
+    const message = `input has a message that the judge template does not read, number ${unread + 1}.`;
+    return refuse('unsupported_value', message, 'input');
+  }
   const long = Object.entries(texts(body)).find(([, text]) => isLong(text));
   if (long !== undefined && body.truncation === 'disabled')
     return refuse('context_length_exceeded', `${long[0]} is too long.`, long[0]);
+  if ((body.max_prompt_tokens ?? LEAST_PROMPT) < LEAST_PROMPT)
+    return refuse('invalid_value', 'max_prompt_tokens is too small.', 'max_prompt_tokens');
   const wide = (body.questions ?? []).findIndex(({ labels }) => labels.length > MAX_LABELS);
   if (wide >= 0) return refuse('unsupported_value', 'Too many labels.', `questions[${wide}].labels`);
   if (body.early_exit?.mode === 'lossless')
@@ -116,7 +126,8 @@ function compare({ a, b, order, allow_tie, tie_margin, criteria, input }) {
   };
 }
 
-function score({ responses, against, reference, criteria }) {
+function score({ responses: whole, against, reference, criteria, max_response_tokens: most }) {
+  const responses = whole.map((text) => text.slice(0, most ?? undefined));
   const rivals = (index) => {
     if (against === 'reference') return [reference];
     return against === 'anchor' ? ["I don't know."] : responses.filter((_, other) => other !== index);
@@ -129,7 +140,7 @@ function score({ responses, against, reference, criteria }) {
       logit: logit(probability),
       raw: goodness(text),
       criteria: byCriterion(criteria, probability),
-      truncated: isLong(text),
+      truncated: isLong(text) || text !== whole[index],
       input_tokens: 20,
     };
   });

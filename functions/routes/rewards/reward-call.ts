@@ -28,6 +28,9 @@ export function toRewardCall(c: Context<AppEnv>, body: Body): RewardCall {
 
 interface AnchorBody {
   model: string;
+  max_tokens_per_query?: number | null | undefined;
+  max_tokens_per_doc?: number | null | undefined;
+  truncate_prompt_tokens?: number | null | undefined;
   truncation?: Body['truncation'];
   user?: string | null | undefined;
 }
@@ -35,17 +38,28 @@ interface AnchorBody {
 /** Scores of texts as answers to a question, each by itself: the same text has the same score whatever stands beside it. */
 export function toAnchorCall(
   c: Context<AppEnv>,
-  { model, truncation, user }: AnchorBody,
+  body: AnchorBody,
   question: string,
   responses: string[],
 ): ScoresCall {
+  const { model, truncation, user, truncate_prompt_tokens: most } = body;
   return {
     ...toRewardCall(c, { model, truncation, user, input: question }),
     responses,
     against: 'anchor',
     reference: null,
+    max_input_tokens: body.max_tokens_per_query ?? null,
+    max_response_tokens: body.max_tokens_per_doc ?? null,
+    max_prompt_tokens: most === -1 ? null : (most ?? null),
   };
 }
+
+/** The backend's parameters for how much is read, as rerank and score call them. */
+export const READ_PARAMS = {
+  max_input_tokens: 'max_tokens_per_query',
+  max_response_tokens: 'max_tokens_per_doc',
+  max_prompt_tokens: 'truncate_prompt_tokens',
+};
 
 /** Whose request it is. */
 export function callerOf(c: Context<AppEnv>, user: string | null | undefined) {

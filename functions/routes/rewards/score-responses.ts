@@ -44,6 +44,9 @@ export function registerScoreResponses(app: App): void {
       responses: responses.map(contentOf),
       against,
       reference,
+      max_input_tokens: null,
+      max_response_tokens: null,
+      max_prompt_tokens: null,
     } as const;
     const answer = await timed(c, 'backend', c.get('services').backend.score(call, backendCall(c)));
     settleReward(c, answer);

@@ -13,7 +13,7 @@ import type { ScoresAnswer } from '../../schemas/reward-scores';
 import { ScoreTextsSchema, sidesOf, TextScoresSchema } from '../../schemas/text-scores';
 import { mostTokensOf } from '../prompt-bounds';
 import { withParams } from '../rename-params';
-import { settleRead, toAnchorCall } from '../rewards/reward-call';
+import { READ_PARAMS, settleRead, toAnchorCall } from '../rewards/reward-call';
 import { estimateReading, listOf, mostReadAlone, type RewardBody } from '../rewards/reward-estimate';
 
 const route = createApiRoute({
@@ -80,7 +80,7 @@ async function judge(c: Context<AppEnv>, body: z.output<typeof ScoreTextsSchema>
       // One of several calls is not shared.
       ...(first.texts.length > 1 ? { shared: undefined } : {}),
     });
-    return withParams(names, judging);
+    return withParams({ ...READ_PARAMS, ...names }, judging);
   };
   const [question = ''] = first.texts;
   if (first.texts.length === 1) {

@@ -31,6 +31,10 @@ export interface ScoresCall extends RewardCall {
   responses: string[];
   against: 'others' | 'reference' | 'anchor';
   reference: string | null;
+  /** How much is read of each message, of each response, and of all that makes a prompt; null for all. */
+  max_input_tokens: number | null;
+  max_response_tokens: number | null;
+  max_prompt_tokens: number | null;
 }
 
 export interface RankingCall extends RewardCall {

@@ -83,7 +83,8 @@ def _judged(judge: Judge, pairs: Sequence[PreferencePair], max_tokens: int, crit
 
 def _judged_row(judge: Judge, pair: PreferencePair, criterion: str) -> JudgedRow:
     orders = ((pair.chosen, pair.rejected), (pair.rejected, pair.chosen))
-    return JudgedRow(*(tuple(judge.encode(pair.messages, a, b, criterion)) for a, b in orders))
+    better_first, better_second = (tuple(judge.encode(pair.messages, a, b, criterion)) for a, b in orders)
+    return JudgedRow(better_first, better_second)
 
 
 def text_rows(judge: Judge, pairs: Sequence[PreferencePair], *, max_tokens: int, seed: int = 0) -> list[TextRow]:

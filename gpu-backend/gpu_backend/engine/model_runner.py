@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gpu_backend.config import EngineConfig
-from gpu_backend.core import HiddenStates, Request
+from gpu_backend.core import HiddenStates, LabelScores, Request
 from gpu_backend.decoding.early_exit.drafter import Drafter
 from gpu_backend.engine.adapter_store import AdapterStore
 from gpu_backend.engine.admission import check_fit
@@ -113,8 +113,22 @@ class ModelRunner:
         """Next-token logits (V,) in float32 after the last row of each stretch."""
         if not stretches:
             return {}
-        logits_KV = self.model.compute_logits(hidden_NH[self._batches.tensor([stretch.stop - 1 for stretch in stretches])])
+        x_KH = hidden_NH[self._batches.tensor([stretch.stop - 1 for stretch in stretches])]
+        logits_KV = self.model.compute_logits(x_KH)
+        if self.model.rounds_logits:
+            self._sharpen_labels(logits_KV, x_KH, stretches)
         return {stretch.sequence: logits_V for stretch, logits_V in zip(stretches, logits_KV.unbind(), strict=True)}
+
+    def _sharpen_labels(self, logits_KV: Tensor, x_KH: Tensor, stretches: list[Stretch]) -> None:
+        """The labels of tasks that read some, in float32: a judge's verdict is the small difference of two of them."""
+        rows_of: dict[tuple[int, ...], list[int]] = {}
+        for row, stretch in enumerate(stretches):
+            task = stretch.sequence.request.task
+            if isinstance(task, LabelScores):
+                rows_of.setdefault(task.label_ids, []).append(row)
+        for label_ids, rows in rows_of.items():
+            labels_S, rows_K = self._batches.tensor(list(label_ids)), self._batches.tensor(rows)
+            logits_KV[rows_K[:, None], labels_S] = self.model.compute_few_logits(x_KH[rows_K], labels_S)
 
     def _write_prefixes(self, plan: Plan) -> None:
         """Where the plan asks for positions of a key/value prefix, they are copied into the pool instead of computed."""

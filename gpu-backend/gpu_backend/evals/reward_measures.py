@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpu_backend.evals.preference_sets import PreferenceSet
+from gpu_backend.evals.reward_bench import section_accuracies
 from gpu_backend.evals.statistics import (
     Array,
     Interval,
@@ -59,9 +60,14 @@ class SetMeasures:
     reliability: list[tuple[float, float, int]]
 
     @property
+    def sections(self) -> dict[str, float]:
+        """RewardBench's, by its weights, where the subsets are its own."""
+        return section_accuracies({name: share.value for name, share in self.subsets.items()})
+
+    @property
     def macro_accuracy(self) -> float:
-        """The mean over subsets; the accuracy itself is the mean over pairs (micro)."""
-        return float(np.mean([share.value for share in self.subsets.values()]))
+        """The mean over RewardBench's sections, else over subsets; the accuracy itself is the mean over pairs (micro)."""
+        return float(np.mean(list(self.sections.values()) or [share.value for share in self.subsets.values()]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ class RewardReport:
 
     def to_json(self) -> dict[str, Any]:
         """One object; a share without pairs has the value null."""
-        sets = [{**asdict(one), "macro_accuracy": one.macro_accuracy} for one in self.sets]
+        sets = [{**asdict(one), "sections": one.sections, "macro_accuracy": one.macro_accuracy} for one in self.sets]
         numbers = _without_nan({"name": "reward", "settings": self.settings, "sets": sets, "controls": [asdict(one) for one in self.controls]})
         assert isinstance(numbers, dict)
         return numbers

@@ -31,8 +31,8 @@ DATA = "DIR, the folder of data sets (docs/training.md says what lies where)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardRecipe:
-    """Which pairs are read and how the stages run. A prompt of more than `max_tokens` loses its oldest turns; one that is too long with the last
-    turn alone, or in stage 1 has more than `stage_1_max_tokens`, is left out.
+    """Which pairs are read, `num_read_pairs` or all, and how the stages run. A prompt of more than `max_tokens` loses its oldest turns; one that is too
+    long with the last turn alone, or in stage 1 has more than `stage_1_max_tokens`, is left out.
 
     Between the paper's two stages, a small judge first learns to compare at all, from `num_obvious_pairs` made by rule; `num_mixed_pairs` more of them
     are mixed into stage 2, so that it does not forget, and `num_last_pairs` into its second part, which sees every pair once more, in one order, and into its
@@ -43,6 +43,7 @@ class RewardRecipe:
 
     judge: str
     lora: LoraSettings
+    num_read_pairs: int | None = None
     num_pairs: int
     num_obvious_pairs: int
     num_mixed_pairs: int
@@ -71,12 +72,13 @@ RECIPES: dict[str, RewardRecipe] = {
     "reward_debug": RewardRecipe(
         judge=SHIPPED,
         lora=LoraSettings(rank=16, alpha=32),
+        num_read_pairs=48,
         num_pairs=16,
         num_obvious_pairs=8,
         num_mixed_pairs=8,
         num_last_pairs=8,
         stage_1_pairs=8,
-        stage_1_max_tokens=128,
+        stage_1_max_tokens=256,
         obvious_max_tokens=128,
         max_tokens=128,
         stage_1=RewardTraining(learning_rate=2e-4, rows_per_step=8),
@@ -123,7 +125,7 @@ def run_generative(name: str, options: argparse.Namespace) -> None:
     accelerator = Accelerator(mixed_precision="bf16")
     row = open_judge_row(recipe.judge, options)
     judge, seed, data = row.judge, options.seed, needed(options, "data", DATA)
-    pairs = hh_training_pairs(data, seed)
+    pairs = hh_training_pairs(data, seed)[: recipe.num_read_pairs]
     model = LoraModel.from_folder(row.base_folder, recipe.lora, seed=seed)
     started = time.monotonic()
     texts = text_rows(judge, pairs, max_tokens=recipe.stage_1_max_tokens, seed=seed)[: recipe.stage_1_pairs]
@@ -148,9 +150,7 @@ def run_generative(name: str, options: argparse.Namespace) -> None:
         train_reward(model, rows, judge.label_ids, replace(training, seed=seed), options.out / folder, print_step, accelerator)
     longer = judged_rows(judge, pairs, max_tokens=recipe.taught_max_tokens, criterion_rate=recipe.criterion_rate, seed=seed + 2)
     folder = options.out / "both_orders"
-    taught = rows_with_own_verdicts(
-        model, longer[: recipe.num_taught_pairs] + again[-recipe.num_taught_made :], judge.label_ids, folder / "own_verdicts.json"
-    )
+    taught = rows_with_own_verdicts(model, longer[: recipe.num_taught_pairs] + again[-recipe.num_taught_made :], judge.label_ids, folder / "own_verdicts.json")
     train_reward(model, taught, judge.label_ids, replace(recipe.both_orders, seed=seed), folder, print_step, accelerator)
     if accelerator.is_main_process:
         model.save_adapter(options.out / "adapter", torch.bfloat16)

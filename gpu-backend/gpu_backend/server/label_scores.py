@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from gpu_backend.server.errors import BackendError
 if TYPE_CHECKING:
     from gpu_backend.engine.async_engine import AsyncEngine, RequestStream
 
+logger = logging.getLogger(__name__)
 # More than the engine runs at once, so that it never waits for this side, and few enough to leave its queue to others.
 MAX_IN_FLIGHT = 48
 
@@ -110,6 +112,9 @@ class LabelReader:
             elif isinstance(event, Finished):
                 self._count(event.usage)
         assert scores is not None, "a request that finished has been read"
+        if not scores.is_finite:
+            logger.error("scores of labels are not finite")
+            raise BackendError("internal_error", "The model's scores for this request are not numbers; its weights may be damaged.")
         if scores.exit_layer is not None:
             self.early.append(scores)
         return scores

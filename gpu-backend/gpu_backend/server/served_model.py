@@ -13,7 +13,7 @@ from gpu_backend.adapters.content import AdapterContent
 from gpu_backend.adapters.peft_weights import load_adapter, parse_adapter
 from gpu_backend.chat_template import ChatTemplate, TemplateRefusedError
 from gpu_backend.config import ConfigError, EngineConfig, ModelSpec
-from gpu_backend.core import AdapterNotFoundError, LabelScores, Request, SamplingParams, TokenGate
+from gpu_backend.core import AdapterNotFoundError, Event, LabelScores, LabelScoresReady, Request, SamplingParams, TokenGate
 from gpu_backend.decoding.early_exit.label_exit import LabelExit
 from gpu_backend.decoding.grammar import CompiledGrammar, GrammarCompiler
 from gpu_backend.decoding.tool_calls import TAGS
@@ -158,13 +158,17 @@ def prove_judge(spec: ModelSpec, judge: Judge, engine: Engine, context_length: i
         prompt_ids = tuple(judge.encode([{"role": "user", "content": "?"}], "a", "b"))
     except TemplateRefusedError as error:
         raise ConfigError(f"models.toml: {spec.id}: its judge template cannot be used: {error}") from error
-    warm_up(engine, Request(id="warm-up", prompt_ids=prompt_ids, task=LabelScores(judge.label_ids), adapter=adapter))
+    events = warm_up(engine, Request(id="warm-up", prompt_ids=prompt_ids, task=LabelScores(judge.label_ids), adapter=adapter))
+    if not all(event.is_finite for event in events if isinstance(event, LabelScoresReady)):
+        raise ConfigError(f"models.toml: {spec.id}: its weights give no finite scores for its labels: they are damaged, or were trained to NaN; replace them")
 
 
-def warm_up(engine: Engine, request: Request) -> None:
+def warm_up(engine: Engine, request: Request) -> list[Event]:
     """One request through the whole engine, before anybody waits for it."""
+    events: list[Event] = []
     engine.add(request)
     while engine.has_work:
-        engine.step()
+        events += [event for _, event in engine.step()]
     if engine.num_failed_steps:
         raise ConfigError(f"{engine.name}: the first forward pass failed, see the log above")
+    return events

@@ -25,7 +25,11 @@ from gpu_backend.train.checkpoint import load_checkpoint, save_checkpoint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """Settings of one stage. A step takes `rows_per_step` rows; `rows_per_microbatch` bounds memory only, it changes no gradient but by rounding."""
+    """Settings of one stage. A step takes `rows_per_step` rows in groups of `rows_per_microbatch`, which bounds memory.
+
+    Each group counts by its number of rows, so that the size of groups changes no gradient but by rounding where the loss is a mean over rows. It does
+    where the loss is a mean over something else: over tokens in stage 1, and over pairs seen in both orders for the penalty on position bias.
+    """
 
     learning_rate: float
     rows_per_step: int
@@ -131,7 +135,7 @@ def read_rows(model: nn.Module, rows: Sequence[RowT], read: Callable[[nn.Module,
 
 
 def _run_step(accelerator: Accelerator, model: nn.Module, rows: Sequence[RowT], loss_of: LossOf[RowT], training: Training) -> dict[str, float]:
-    """Gradients of the mean over rows, gathered over microbatches. -> metrics, averaged the same way."""
+    """Gradients of the mean over microbatches by their numbers of rows. -> metrics, averaged the same way."""
     totals: dict[str, float] = {}
     groups = microbatches(rows, training.rows_per_microbatch)
     for number, group in enumerate(groups):

@@ -118,6 +118,14 @@ def test_a_file_of_pairs_takes_texts_conversations_and_lists(tmp_path: Path, nam
     ]
 
 
+@pytest.mark.parametrize("text", ["def f(): return {1: {}}", '{"answer": "}"}', "}", "{{ a }} {% raw %}", 'a "quoted" \\ }\n{', "{", "\u2028}"])
+def test_rows_that_hold_braces_are_read_whole(tmp_path: Path, text: str) -> None:
+    """A reader that looks for the first closing brace would lose them."""
+    row = {"prompt": f"why {text}?", "chosen": text, "rejected": f"{text}{text}", "subset": "code"}
+    write(tmp_path / "pairs.jsonl", "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in (row, row)))
+    assert read_pair_file(tmp_path / "pairs.jsonl") == [PreferencePair((("user", f"why {text}?"),), text, f"{text}{text}", "code")] * 2
+
+
 @pytest.mark.parametrize(
     "row",
     [{"prompt": "q", "chosen": "a"}, {"prompt": "q", "chosen": ["a"], "rejected": ["b", "c"]}, {"prompt": [{"role": "user"}], "chosen": "a", "rejected": "b"}],

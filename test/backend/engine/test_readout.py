@@ -12,6 +12,7 @@ from gpu_backend.core import Event, Finished, LabelScores, LabelScoresReady, Usa
 from gpu_backend.engine.readout import read
 from gpu_backend.engine.rows import DueRow
 from gpu_backend.engine.sequence import Sequence
+from gpu_backend.layers.linear import can_pack
 from support import request, run_dry, text_of, tiny_engine, tiny_model
 
 WEIGHTS: dict[str, torch.Tensor] = {}
@@ -46,6 +47,47 @@ def test_label_scores_equal_the_plain_twin(limits: dict[str, int]) -> None:
     assert scores.logits == pytest.approx([float(expected[label]) for label in labels], abs=1e-4)
     assert scores.logprobs == pytest.approx([float(expected[label] - expected.logsumexp(0)) for label in labels], abs=1e-4)
     assert engine.num_free_blocks == engine.config.num_kv_blocks
+
+
+def is_rounded(scores: LabelScoresReady) -> bool:
+    return torch.tensor(scores.logits).bfloat16().double().tolist() == list(scores.logits)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_labels_are_read_in_float32_where_the_weights_are_not(tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the C operators: torch's product of bfloat16 numbers is one, too. A head that was packed and is not the embedding gives nothing better."""
+    model = tiny_model(dtype=torch.bfloat16, tie_word_embeddings=tied)
+    assert model.rounds_logits is (tied or not can_pack(torch.bfloat16, torch.device("cpu")))
+    compute_logits, seen = model.compute_logits, []
+    monkeypatch.setattr(model, "compute_logits", lambda x_KH: seen.append(x_KH) or compute_logits(x_KH))
+    asked = {"r": (90, 0, 33), "other": (5, 6), "again": (90, 0, 33)}
+    alone = {}
+    for name, labels in asked.items():
+        engine = tiny_engine(model)
+        engine.add(request(name, PROMPT, task=LabelScores(labels)))
+        alone[name] = scores_of(run_dry(engine)[name])
+        with torch.inference_mode():
+            rounded_V, last_H = compute_logits(seen[-1])[0], model.final_norm(seen[-1])[0].float()
+            expected_S = model.head_rows(torch.tensor(labels)) @ last_H if model.rounds_logits else rounded_V[list(labels)]
+        assert alone[name].logits == pytest.approx(expected_S.tolist(), abs=1e-5)
+        assert alone[name].logits == pytest.approx(rounded_V[list(labels)].tolist(), abs=2e-2)
+        assert alone[name].logprobs == pytest.approx([logit - rounded_V.logsumexp(0).item() for logit in alone[name].logits], abs=2e-2)
+        assert is_rounded(alone[name]) is not model.rounds_logits
+    together = tiny_engine(model, max_tokens_per_step=128)
+    together.add(request("writer", [3, 4]))
+    for name, labels in asked.items():
+        together.add(request(name, PROMPT, task=LabelScores(labels)))
+    events = run_dry(together)
+    for name, scores in alone.items():
+        assert scores_of(events[name]).logits == pytest.approx(scores.logits, abs=0.1), "the right rows and columns"
+        assert is_rounded(scores_of(events[name])) is not model.rounds_logits
+
+
+def test_what_rounds_no_logits_is_left_alone() -> None:
+    assert not MODEL.rounds_logits
+    rows_KH = torch.randn(3, MODEL.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    every_S = torch.arange(MODEL.config.vocab_size)
+    torch.testing.assert_close(MODEL.compute_few_logits(rows_KH, every_S), MODEL.compute_logits(rows_KH), rtol=1e-4, atol=1e-5)
 
 
 def test_label_scores_and_generation_share_prefixes() -> None:

@@ -16,6 +16,7 @@ from gpu_backend.data.preference_pairs import PreferencePair
 from gpu_backend.engine.local_engine import engine_around
 from gpu_backend.evals.engine_judge import judge_pairs
 from gpu_backend.evals.preference_sets import PreferenceSet, file_set, sample
+from gpu_backend.evals.reward_bench import SECTIONS
 from gpu_backend.evals.reward_controls import HashedWords, longer_wins
 from gpu_backend.evals.reward_measures import measure_control, measure_set
 from gpu_backend.evals.reward_report import RewardReport
@@ -53,6 +54,21 @@ def test_measures_by_hand() -> None:
     assert one.first_slot == pytest.approx(sum(sigma(first / 2) + 1 - sigma(second / 2) for first, second in MARGINS) / 6)
     assert one.log_loss == pytest.approx(-sum(math.log((sigma(first / 2) + sigma(second / 2)) / 2) for first, second in MARGINS) / 3)
     assert one.log_loss_less_constant == pytest.approx(one.log_loss - math.log(2))
+
+
+def test_reward_bench_is_added_up_its_own_way() -> None:
+    """math-prm right in 1 of 2 pairs, hep-go in all of 4: by weight (984 * 0.5 + 164) / 1148, where the mean over pairs is 5/6 and over subsets 3/4."""
+    names = ["math-prm"] * 2 + ["hep-go"] * 4 + ["donotanswer"]
+    pairs = [pair(str(number), "a", "b", name) for number, name in enumerate(names)]
+    margins = np.array([[1.0, 1.0]] * 7)
+    margins[0] = margins[6] = -1.0
+    one = measure_set(PreferenceSet("bench", pairs, 7), margins, 0, 1.0, seed=0)
+    reasoning = (984 * 0.5 + 164) / 1148
+    assert one.sections == {"Safety": 0.0, "Reasoning": pytest.approx(reasoning)}
+    assert one.macro_accuracy == pytest.approx(reasoning / 2) and one.accuracy.value == pytest.approx(5 / 7)
+    assert sum(SECTIONS["Reasoning"].values()) == 2 * 984 and sum(map(len, SECTIONS.values())) == 23
+    other = measure_set(PreferenceSet("bench", [*pairs, pair("x", "a", "b", "of my own")], 8), np.array([*margins, [1.0, 1.0]]), 0, 1.0, seed=0)
+    assert other.sections == {} and other.macro_accuracy == pytest.approx((0.5 + 1 + 0 + 1) / 4)
 
 
 def test_a_control_is_compared_on_the_same_pairs() -> None:

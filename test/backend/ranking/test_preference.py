@@ -22,12 +22,13 @@ def test_both_orders_that_say_the_same() -> None:
 
 
 def test_the_labels_are_compared_within_an_order_not_across_orders() -> None:
-    """[-3, -5], then [4.5, 6.5] swapped: right is 0.8808; a softmax over the two orders would say 0.0000748 for A."""
+    """[-3, -5], then [4.5, 6.5] swapped: right is 0.8808. A softmax over what the two orders said of one answer, -3 and 6.5, is the opposite verdict."""
     preference = combine([-3 - -5, -(4.5 - 6.5)])
     assert preference.probability == pytest.approx(0.8807970780, abs=1e-10)
     assert preference.flipped().probability == pytest.approx(0.1192029220, abs=1e-10)
-    across_orders = 1 / (1 + math.exp(4.5 - -3))
-    assert across_orders < 0.001 < preference.probability
+    across_orders = [math.exp(logit) / (math.exp(-3) + math.exp(6.5)) for logit in (-3, 6.5)]
+    assert across_orders == [pytest.approx(0.0000748, abs=5e-8), pytest.approx(0.9999, abs=5e-5)]
+    assert across_orders[0] < 0.5 < preference.probability
 
 
 def test_a_slot_bias_shrinks_probabilities_and_leaves_the_logit_average() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
 import httpx
 import pytest
+import torch
 from prometheus_client import CollectorRegistry
+from safetensors.torch import load_file, save_file
 
 from gpu_backend.adapters.content import CONFIG, WEIGHTS, read_folder
 from gpu_backend.config import ConfigError, EngineConfig, ServerConfig, load_catalog
@@ -108,6 +111,11 @@ def break_template(folder: Path) -> None:
     write_rows(folder, judge_table(template, max_tokens=600))
 
 
+def spoil_numbers(file: Path) -> None:
+    """All of its matrices and norms are NaN, which files can hold as well as any number."""
+    save_file({name: torch.full_like(tensor, math.nan) for name, tensor in load_file(file).items()}, file, metadata={"format": "pt"})
+
+
 def write_rows(folder: Path, judge: str) -> None:
     (folder / "models.toml").write_text(
         row("tiny", source="folder", path="base", capabilities=["chat"])
@@ -127,6 +135,8 @@ def write_rows(folder: Path, judge: str) -> None:
         (break_template, "tiny-judge.*template"),
         (lambda folder: write_rows(folder, judge_table(JUDGE_TEMPLATE, max_tokens=1024)), "max_tokens .1024. must be below the model's context"),
         (lambda folder: write_rows(folder, judge_table(JUDGE_TEMPLATE, labels=["A", "both"])), "single tokens"),
+        (lambda folder: spoil_numbers(folder / "base" / "model.safetensors"), "tiny-judge: its weights give no finite scores"),
+        (lambda folder: spoil_numbers(folder / "qwen3" / "model.safetensors"), "tiny-qwen3: its weights give no finite scores"),
     ],
 )
 def test_what_cannot_work_fails_at_start_with_a_sentence(folder: Path, spoil: object, words: str) -> None:

@@ -274,6 +274,8 @@ def test_cached_prefixes_are_not_shared_between_end_users(client: httpx.Client) 
         ("score", {"responses": ["x"]}, "invalid_value", "responses"),
         ("score", {"responses": ["x", "y"], "against": "reference"}, "invalid_value", "reference"),
         ("score", {"responses": ["x", "y"], "reference": "z"}, "invalid_value", "reference"),
+        ("score", {"responses": ["x"], "against": "anchor", "max_response_tokens": 0}, "invalid_value", "max_response_tokens"),
+        ("rank", {"responses": ["x", "y"], "max_response_tokens": 9}, "unknown_parameter", "max_response_tokens"),
         ("score", {"responses": ["x"], "against": "reference", "reference": "z" * 5000}, "context_length_exceeded", "reference"),
         ("rank", {"responses": ["x"]}, "invalid_value", "responses"),
         ("rank", {"responses": ["x"] * 65}, "invalid_value", "responses"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -14,26 +13,13 @@ from accelerate.state import AcceleratorState
 
 from gpu_backend.recipes.__main__ import main
 from gpu_backend.train.lora_model import LoraModel
-from support import byte_tokenizer_json
-from train_support import tiny_lora, write_base
-
-TEMPLATE = "{% for turn in question %}{{ turn.content }} {% endfor %}<|start|>{{ a }}<|start|>{{ b }}<|end|>"
+from train_support import write_judge_catalog
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Path:
-    """A base of 300 tokens, bytes and two control tokens among them, and an adapter row on it."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    base = write_base(tmp_path / "base", vocab_size=300)
-    (base / "tokenizer.json").write_text(byte_tokenizer_json(("<|start|>", "<|end|>"), ()))
-    tiny_lora(base).save_adapter(tmp_path / "judge")
-    (tmp_path / "judge" / "judge.jinja").write_text(TEMPLATE)
-    common = 'languages = ["en"]\nlicense = "none"\nowned_by = "test"\ncreated = 0\n'
-    rows = f'[[models]]\nid = "base"\nsource = "folder"\npath = "base"\ncapabilities = ["chat"]\n{common}'
-    rows += f'[[models]]\nid = "gram-smollm2-135m"\nsource = "adapter"\nbase = "base"\npath = "judge"\ncapabilities = ["reward"]\n{common}'
-    rows += f'[models.judge]\ntemplate = "judge.jinja"\nmax_tokens = 128\nsha256 = "{hashlib.sha256(TEMPLATE.encode()).hexdigest()}"\n'
-    (tmp_path / "models.toml").write_text(rows)
-    return tmp_path / "models.toml"
+    return write_judge_catalog(tmp_path)
 
 
 def adapt(catalog: Path, *more: str) -> int:

@@ -233,3 +233,17 @@ def test_rows_per_step_are_shared_evenly_or_not_at_all(base: Path, tmp_path: Pat
 def test_settings_reach_the_lora(base: Path) -> None:
     config = LoraModel.from_folder(base, LoraSettings(rank=2, alpha=6), seed=0).peft.peft_config["default"]
     assert (config.r, config.lora_alpha) == (2, 6)
+
+
+def test_swap_consistency_rises_with_training(base: Path, tmp_path: Path) -> None:
+    """The share of held-out pairs with the same verdict in both orders: of a judge that knows nothing no more than chance, half of them."""
+    held_out = easy_rows(60, seed=5)
+
+    def consistency(model: LoraModel) -> float:
+        is_right_P2 = winner_margins(judge_rows(model, held_out, LABELS)) > 0
+        return (is_right_P2[:, 0] == is_right_P2[:, 1]).float().mean().item()
+
+    before = consistency(tiny_lora(base))
+    training = RewardTraining(learning_rate=5e-3, rows_per_step=8, num_epochs=4, checkpoint_every=1000)
+    after = consistency(trained(base, tmp_path, training, easy_rows(120)))
+    assert before < 0.55 and after > 0.9

@@ -14,12 +14,15 @@ from torch.nn import functional
 from gpu_backend.layers.attention import Attention
 from gpu_backend.layers.batch import ForwardBatch
 from gpu_backend.layers.kv_cache import PagedKVCache
-from gpu_backend.layers.linear import AnyLinear, PackedLinear
+from gpu_backend.layers.linear import AnyLinear, Linear, PackedLinear
 from gpu_backend.layers.lora import adapted
 from gpu_backend.layers.mlp import SwiGLU
 from gpu_backend.layers.norm import RMSNorm
 from gpu_backend.models.causal_lm.config import CausalLMConfig
 from gpu_backend.models.causal_lm.fused import FusedLayers
+
+# Bounds the memory of products that are added afterwards.
+_NUM_AT_ONCE = 32
 
 
 class DecoderLayer(nn.Module):
@@ -129,6 +132,18 @@ class CausalLM(nn.Module):
         """Final norm and head, of any layer's output: (K, hidden) -> (K, V) in float32."""
         logits_KV: Tensor = self.head(self.final_norm(x))
         return logits_KV.float()
+
+    @property
+    def rounds_logits(self) -> bool:
+        """Whether `compute_logits` rounds to the weights' precision what `compute_few_logits` does not: in bfloat16 logits around 20 are 0.125 apart.
+        The C operators round nothing, and a head that was packed and is not the embedding has no rows to look up."""
+        return isinstance(self.head, Linear) and self.dtype != torch.float32 and (self.head.weight is not None or self.config.tie_word_embeddings)
+
+    def compute_few_logits(self, x: Tensor, token_ids_S: Tensor) -> Tensor:
+        """Those of a few tokens, multiplied and added in float32: (K, hidden) -> (K, S). A row is the same whatever rows stand beside it."""
+        x_KH, rows_SH = self.final_norm(x).float(), self.head_rows(token_ids_S)
+        starts = range(0, len(rows_SH), _NUM_AT_ONCE)
+        return torch.cat([(x_KH[:, None] * rows_SH[start : start + _NUM_AT_ONCE]).sum(dim=-1) for start in starts], dim=1)
 
     def forward(self, batch: ForwardBatch, cache: PagedKVCache) -> Tensor:
         """All layers: -> hidden states (N, hidden) before the final norm."""

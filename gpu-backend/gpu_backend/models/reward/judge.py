@@ -22,6 +22,8 @@ from gpu_backend.tokenizer import Tokenizer
 Turn = Mapping[str, str]
 # Joining texts to the frame can take a token or two more than they take alone.
 _SLACK_TOKENS = 8
+# Stands for a turn where it is looked for in what the template wrote.
+_MARK = re.compile(r"turn\d+end")
 # For question and answers together.
 _LEAST_ROOM = 32
 
@@ -32,6 +34,14 @@ class TooLongToJudgeError(ValueError):
     def __init__(self, item: str | int, num_tokens: int, max_tokens: int) -> None:
         super().__init__(f"it takes {num_tokens} tokens, and this model reads {max_tokens} of it")
         self.item = item
+
+
+class NoRoomToJudgeError(ValueError):
+    """Prompts that the caller wants shorter than the template allows; `least` is how long they must be."""
+
+    def __init__(self, least: int) -> None:
+        super().__init__(f"a prompt of this judge takes at least {least} tokens")
+        self.least = least
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +97,34 @@ class Judge:
             raise TemplateRefusedError("The model's judge template cannot render this question.") from error
         return self._tokenizer.encode_trusted(rendered, shield)
 
-    def fit(self, question: Sequence[Turn], answers: Sequence[str], criteria: Sequence[str] = ("",), *, may_cut: bool = True) -> Fitted:
+    def unread_turn(self, question: Sequence[Turn]) -> int | None:
+        """The first turn that the template would ignore in silence, proved by rendering; None where there is none, or where it refuses such turns itself."""
+        marks = [f"turn{index}end" for index in range(len(question))]
+        turns = [{"role": turn["role"], "content": mark} for turn, mark in zip(question, marks, strict=True)]
+        try:
+            rendered = self._template.render(question=turns, a="", b="", criterion="")
+        except (TemplateRefusedError, TemplateError, TypeError, KeyError):
+            return None
+        found = set(_MARK.findall(rendered))
+        return next((index for index, mark in enumerate(marks) if mark not in found), None)
+
+    def beginning(self, text: str, most: int | None) -> tuple[str, bool]:
+        """The first tokens of a text, at most so many, and whether that is less than all of it."""
+        return (text, False) if most is None else self._head(0, text, most, may_cut=True)
+
+    def fit(
+        self, question: Sequence[Turn], answers: Sequence[str], criteria: Sequence[str] = ("",), *, may_cut: bool = True, most: int | None = None
+    ) -> Fitted:
         """Cut what is too long: the question from its beginning, so that its last turns stay, to half of the room at most; every answer at its end, to
-        half of what is then left. An answer is cut the same way whichever it is compared with. Raises TooLongToJudgeError instead where `may_cut` is False,
-        and in any case for a criterion that leaves no room: it is never cut."""
+        half of what is then left. An answer is cut the same way whichever it is compared with. The room is that of the row's `max_tokens`, or of `most`
+        where that is less. Raises TooLongToJudgeError instead where `may_cut` is False, and in any case for a criterion that leaves no room: it is never cut;
+        NoRoomToJudgeError where that is the fault of `most`."""
         frame = max(len(self.encode([{**turn, "content": ""} for turn in question[-1:]], "", "", criterion)) for criterion in criteria) + _SLACK_TOKENS
-        room = self.spec.max_tokens - frame
-        if room < _LEAST_ROOM:
+        if frame + _LEAST_ROOM > self.spec.max_tokens:
             raise TooLongToJudgeError("criteria", frame, self.spec.max_tokens - _LEAST_ROOM)
+        room = (self.spec.max_tokens if most is None else min(most, self.spec.max_tokens)) - frame
+        if room < _LEAST_ROOM:
+            raise NoRoomToJudgeError(frame + _LEAST_ROOM)
         kept, is_cut, num_used = self._fit_question(question, room // 2, may_cut)
         each = (room - num_used) // 2
         cut_answers = [self._head(index, text, each, may_cut) for index, text in enumerate(answers)]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpu_backend.chat_template import TemplateRefusedError
 from gpu_backend.core import LabelScoresReady
-from gpu_backend.models.reward.judge import Fitted, Judge, TooLongToJudgeError, common_prefix
+from gpu_backend.models.reward.judge import Fitted, Judge, NoRoomToJudgeError, TooLongToJudgeError, common_prefix
 from gpu_backend.ranking.preference import Average, Preference, combine
 from gpu_backend.server.errors import BackendError
 from gpu_backend.server.label_scores import LabelReader, Prompt
@@ -73,6 +73,29 @@ def flipped(judgement: Judgement) -> Judgement:
     return Judgement(judgement.second, judgement.first, judgement.is_same)
 
 
+def _fit(judge: Judge, body: RewardRequest, answers: Mapping[str, str]) -> Fitted:
+    """As much of the texts as the caller wants read, and of that as much as the model can read."""
+    question, most = [turn.model_dump() for turn in body.input], body.most
+    if (unread := judge.unread_turn(question)) is not None:
+        place = f"number {unread + 1} of {len(question)}"
+        message = f"input has a message that the judge template of {body.model} does not read, {place}: send one user message that says all of it."
+        raise BackendError("unsupported_value", message, param="input")
+    turns = [judge.beginning(turn["content"], most.message) for turn in question]
+    begun = [judge.beginning(text, most.response if name.startswith("responses[") else None) for name, text in answers.items()]
+    fitted = judge.fit(
+        [{**turn, "content": text} for turn, (text, _) in zip(question, turns, strict=True)],
+        [text for text, _ in begun],
+        [criterion.description for criterion in body.criteria] or [""],
+        may_cut=body.truncation == "auto",
+        most=most.prompt,
+    )
+    return replace(
+        fitted,
+        question_is_cut=fitted.question_is_cut or any(is_cut for _, is_cut in turns),
+        answer_is_cut=tuple(was_cut or is_cut for (_, was_cut), is_cut in zip(begun, fitted.answer_is_cut, strict=True)),
+    )
+
+
 class Comparisons:
     """The answers of one request, cut to what the judge reads, and the way to ask about them."""
 
@@ -92,14 +115,14 @@ class Comparisons:
     @classmethod
     async def prepare(cls, judge: Judge, reader: LabelReader, body: RewardRequest, answers: Mapping[str, str]) -> Comparisons:
         """`answers` by the name of the parameter that each came as. Raises context_length_exceeded with the one at fault where nothing may be cut,
-        and unsupported_value for criteria that the template would ignore."""
+        and unsupported_value for criteria and turns that the template would ignore."""
         if body.criteria and not judge.takes_criterion:
             raise BackendError("unsupported_value", f"The judge template of {body.model} knows no criteria.", param="criteria")
-        question = [turn.model_dump() for turn in body.input]
-        descriptions = [criterion.description for criterion in body.criteria] or [""]
-        names, texts = list(answers), list(answers.values())
+        names = list(answers)
         try:
-            fitted = await asyncio.to_thread(judge.fit, question, texts, descriptions, may_cut=body.truncation == "auto")
+            fitted = await asyncio.to_thread(_fit, judge, body, answers)
+        except NoRoomToJudgeError as error:
+            raise BackendError("invalid_value", f"max_prompt_tokens is too small: {error}.", param="max_prompt_tokens") from error
         except TooLongToJudgeError as error:
             param = names[error.item] if isinstance(error.item, int) else "criteria" if error.item == "criteria" else "input"
             message = f"{param} is too long: {error}. Shorten it, or set truncation to auto."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, field_validator
@@ -23,6 +24,15 @@ class Criterion(StrictModel):
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class MostTokens:
+    """How much the caller wants read of a message, of a response, each from its beginning, and of all that makes a prompt; None for all."""
+
+    message: int | None = None
+    response: int | None = None
+    prompt: int | None = None
+
+
 class RewardRequest(StrictModel):
     """What the three operations share."""
 
@@ -35,6 +45,10 @@ class RewardRequest(StrictModel):
     end_user: Annotated[str, Field(max_length=512)] = ""
     priority: Annotated[int, Field(ge=-4, le=4)] = 0
     early_exit: EarlyExit | None = None
+
+    @property
+    def most(self) -> MostTokens:
+        return MostTokens()
 
     @field_validator("criteria")
     @classmethod
@@ -56,6 +70,13 @@ class ScoreRequest(RewardRequest):
     responses: Annotated[list[str], Field(min_length=1, max_length=MAX_SCORED)]
     against: Literal["others", "reference", "anchor"] = "others"
     reference: str | None = None
+    max_input_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_response_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_prompt_tokens: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def most(self) -> MostTokens:
+        return MostTokens(self.max_input_tokens, self.max_response_tokens, self.max_prompt_tokens)
 
 
 class RankRequest(RewardRequest):

@@ -35,6 +35,8 @@ class Counts(TypedDict):
 
 
 MethodName = Literal["scan", "round_robin", "adaptive"]
+# What the two log-probabilities of an order are called, whichever tokens the model's row answers with.
+_SLOTS = ("A", "B")
 _METHODS = {"scan": scan, "round_robin": round_robin, "adaptive": adaptive}
 # Up to here all pairs are few.
 _MAX_ALL_PAIRS_RANKED = 8
@@ -42,11 +44,11 @@ _MAX_ALL_PAIRS_RANKED = 8
 _REACH = 4
 
 
-async def compare(comparisons: Comparisons, reader: LabelReader, body: CompareRequest, labels: Sequence[str]) -> Comparison:
+async def compare(comparisons: Comparisons, reader: LabelReader, body: CompareRequest) -> Comparison:
     """Answer 0 is `a`, answer 1 is `b`."""
     judgement = (await comparisons.judged([(0, 1)], (body.order != "ba", body.order != "ab")))[0, 1]
     whole = comparisons.scale.whole([judgement])
-    orders = _orders(comparisons, judgement, labels)
+    orders = _orders(comparisons, judgement)
     leans = [order.probability_a - 0.5 for order in orders]
     is_consistent = None if len(orders) < 2 else judgement.is_same or leans[0] * leans[1] >= 0
     margin = abs(2 * whole.probability - 1)
@@ -67,12 +69,12 @@ async def compare(comparisons: Comparisons, reader: LabelReader, body: CompareRe
     )
 
 
-def _orders(comparisons: Comparisons, judgement: Judgement, labels: Sequence[str]) -> list[OneOrder]:
+def _orders(comparisons: Comparisons, judgement: Judgement) -> list[OneOrder]:
     orders = []
     for first, scores, turn in (("a", judgement.first, 1), ("b", judgement.second, -1)):
         if scores:
             probability = comparisons.scale.of_order(scores, turn).probability
-            logprobs = dict(zip(labels, scores[0].logprobs, strict=True))
+            logprobs = dict(zip(_SLOTS, scores[0].logprobs, strict=True))
             orders.append(OneOrder.model_validate({"first": first, "probability_a": probability, "logprobs": logprobs}))
     return orders
 

@@ -36,7 +36,7 @@ class Setting:
 @router.post("/internal/rewards/compare")
 async def compare(request: Request, body: CompareRequest) -> Comparison:
     def work(at: Setting) -> Awaitable[Comparison]:
-        return verdicts.compare(at.comparisons, at.reader, body, at.judge.spec.labels)
+        return verdicts.compare(at.comparisons, at.reader, body)
 
     return await _judging(request, body, lambda _: {"a": body.a, "b": body.b}, work)
 

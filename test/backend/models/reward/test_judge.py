@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpu_backend.chat_template import TemplateRefusedError
 from gpu_backend.config import DEFAULT_CATALOG, ConfigError, JudgeSpec
 from gpu_backend.models.reward.judge import Judge, TooLongToJudgeError
 from gpu_backend.tokenizer import Tokenizer
@@ -79,6 +80,21 @@ def test_attacks_stay_inside_their_slot(attack: str) -> None:
         slots = [text.split(f"[Answer {name} begins]\n")[1].split(f"\n[Answer {name} ends]")[0] for name in "AB"]
         assert slots["AB".index("A" if b == "plain" else "B")].startswith(attack[0])
         assert slots["AB".index("B" if b == "plain" else "A")] == "plain"
+
+
+def test_a_turn_that_the_template_ignores_is_found() -> None:
+    roles = ("system", "user", "assistant", "user")
+    turns = [{"role": role, "content": "turn0end"} for role in roles]
+    assert [JUDGE.unread_turn(turns), JUDGE.unread_turn(turns[1:]), JUDGE.unread_turn(turns[:1])] == [None] * 3
+    assert [THINKING.unread_turn(turns), THINKING.unread_turn(turns[2:]), THINKING.unread_turn(turns[3:])] == [0, 0, None]
+    without_system = "{% for m in question if m.role != 'system' %}{{ m.content }}{% endfor %}"
+    judge = Judge(without_system, TOKENIZER, spec(without_system))
+    assert [judge.unread_turn(turns), judge.unread_turn(turns[1:])] == [0, None]
+    refusing = "{% if question | length > 1 %}{{ raise_exception('one turn only') }}{% endif %}{{ question[0].content }}"
+    judge = Judge(refusing, TOKENIZER, spec(refusing))
+    assert judge.unread_turn(turns) is None
+    with pytest.raises(TemplateRefusedError, match="one turn only"):
+        judge.encode(turns, "a", "b")
 
 
 def test_empty_answers_keep_the_frame() -> None:

@@ -168,6 +168,22 @@ describe('best_of with a reward model that cannot choose', () => {
   });
 });
 
+describe('best_of of a conversation that the reward model would not read whole', () => {
+  it('is a 400 that names the messages', async () => {
+    const messages = [
+      { role: 'user', content: 'unread' },
+      { role: 'user', content: 'b' },
+    ];
+    const response = await send({ messages });
+    expect(response.status).toBe(400);
+    expect(await errorOf(response)).toMatchObject({
+      code: 'unsupported_value',
+      param: 'messages',
+      message: 'messages has a message that the judge template does not read, number 1.',
+    });
+  });
+});
+
 describe('400', () => {
   const called = {
     role: 'assistant',

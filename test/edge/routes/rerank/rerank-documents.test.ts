@@ -71,6 +71,17 @@ describe.each(['/v1/rerank', '/v2/rerank'])('POST %s', (path) => {
     ]);
   });
 
+  it('reads no more of a document than it is told', async () => {
+    const response = await send({ documents: ['1 and 9', '2', 'no 3'], max_tokens_per_doc: 3 });
+    const { results } = await response.json<{ results: { index: number }[] }>();
+    expect(results.map(({ index }) => index)).toEqual([1, 0, 2]);
+    expect((await seenByBackend(response.headers.get('x-request-id') ?? ''))?.body).toMatchObject({
+      max_input_tokens: null,
+      max_response_tokens: 3,
+      max_prompt_tokens: null,
+    });
+  });
+
   it('takes 1000 documents', async () => {
     const response = await send({ documents: Array.from({ length: 1000 }, (_, i) => String(i % 7)) });
     expect((await response.json<{ results: unknown[] }>()).results).toHaveLength(1000);
@@ -85,7 +96,8 @@ describe.each(['/v1/rerank', '/v2/rerank'])('POST %s', (path) => {
     [{ documents: ['a', 5] }, 'invalid_type', 'documents[1]'],
     [{ documents: ['a', { title: 'b' }] }, 'missing_required_parameter', 'documents[1].text'],
     [{ top_n: 0 }, 'invalid_value', 'top_n'],
-    [{ max_tokens_per_doc: 512 }, 'unsupported_parameter', 'max_tokens_per_doc'],
+    [{ max_tokens_per_doc: 0 }, 'invalid_value', 'max_tokens_per_doc'],
+    [{ max_tokens_per_doc: '9' }, 'invalid_type', 'max_tokens_per_doc'],
     [{ max_chunks_per_doc: 2 }, 'unsupported_parameter', 'max_chunks_per_doc'],
     [{ rank_fields: ['title'] }, 'unsupported_parameter', 'rank_fields'],
   ])('returns 400 for %j', async (changes, code, param) => {

@@ -25,6 +25,15 @@ const send = async (changes: Record<string, unknown> = {}) =>
   call(path, { key: await makeKey(), body: { ...body, ...changes } });
 
 describe('200', () => {
+  it('takes a body of 7 MiB', async () => {
+    const responses = Array.from({ length: 64 }, (_, index) => `${index} ${'x'.repeat(112 * 1024)}`);
+    const response = await send({ responses });
+    expect(response.status).toBe(200);
+    const answer = await response.json<{ best_index: number; results: { truncated: boolean }[] }>();
+    expect(answer.best_index).toBe(63);
+    expect(answer.results.every(({ truncated }) => truncated)).toBe(true);
+  });
+
   it('is the order, best first, and readable as a rerank result', async () => {
     const response = await send();
     expect(response.status).toBe(200);

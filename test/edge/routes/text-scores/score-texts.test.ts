@@ -87,6 +87,21 @@ describe('POST /v1/score', () => {
     expect(await scoresOf(response)).toEqual([Math.log(unit(1) / (1 - unit(1))), 0]);
   });
 
+  it.each([
+    [{ max_tokens_per_doc: 3 }, [null, 3, null], unit(0)],
+    [{ max_tokens_per_doc: 4, max_tokens_per_query: 2 }, [2, 4, null], unit(3)],
+    [{ truncate_prompt_tokens: 100 }, [null, null, 100], unit(3)],
+    [{ truncate_prompt_tokens: -1 }, [null, null, null], unit(3)],
+  ])('reads as much as it is told: %j', async (changes, [input, response, prompt], score) => {
+    const answer = await send({ text_2: 'no 3', ...changes });
+    expect(await scoresOf(answer)).toEqual([score]);
+    expect((await seenByBackend(answer.headers.get('x-request-id') ?? ''))?.body).toMatchObject({
+      max_input_tokens: input,
+      max_response_tokens: response,
+      max_prompt_tokens: prompt,
+    });
+  });
+
   const many = (count: number) => Array.from({ length: count }, () => 'a');
 
   it.each<[Record<string, unknown>, string, string]>([
@@ -98,7 +113,12 @@ describe('POST /v1/score', () => {
     [{ text_1: ['a', 'b', 'c'] }, 'invalid_value', 'text_2'],
     [{ text_1: many(65), text_2: many(65) }, 'invalid_value', 'text_1'],
     [{ text_2: many(1001) }, 'invalid_value', 'text_2'],
-    [{ truncate_prompt_tokens: 10 }, 'unsupported_parameter', 'truncate_prompt_tokens'],
+    [{ max_tokens_per_doc: 0 }, 'invalid_value', 'max_tokens_per_doc'],
+    [{ max_tokens_per_query: 1.5 }, 'invalid_type', 'max_tokens_per_query'],
+    [{ truncate_prompt_tokens: 0 }, 'invalid_value', 'truncate_prompt_tokens'],
+    [{ truncate_prompt_tokens: -2 }, 'invalid_value', 'truncate_prompt_tokens'],
+    [{ truncate_prompt_tokens: 10 }, 'invalid_value', 'truncate_prompt_tokens'],
+    [{ truncation_side: 'left' }, 'unsupported_parameter', 'truncation_side'],
   ])('returns 400 for %j', async (changes, code, param) => {
     const response = await send(changes);
     expect(response.status).toBe(400);
