@@ -3,6 +3,7 @@ import { parseOptions } from '../scripts/lib/options.mjs';
 import { median, report, rounded } from './report.mjs';
 import { bundle, gzipKib, measureStart } from './edge/bundle.mts';
 import { measureFaults } from './edge/faults.mts';
+import { measureHistories } from './edge/histories.mts';
 import { measureLatency, quantile } from './edge/latency.mts';
 import { measureLoad, ratioOf, type Target } from './edge/load.mts';
 import { endAll, startBareProxy, startEdge, startMockBackend, startPortkey } from './edge/processes.mts';
@@ -13,10 +14,12 @@ import { measureStreams, STREAMS } from './edge/streams.mts';
 
 const { values } = parseOptions(process.argv.slice(2), {
   '--json': { kind: 'flag', help: 'print one JSON object on the last line' },
-  '--seed': { kind: 'text', default: '1', help: 'of the faults' },
+  '--seed': { kind: 'text', default: '1', help: 'of the faults and histories' },
   '--requests': { kind: 'text', default: '10000', help: 'how many go to an upstream with faults' },
+  '--histories': { kind: 'text', default: '1000', help: "of a key at its budget's edge" },
 });
 const [seed, requests] = [Number(values['--seed']), Number(values['--requests'])];
+const numHistories = Number(values['--histories']);
 
 const rows: Record<string, string | number>[] = [];
 const ratios: Record<string, number> = {};
@@ -130,6 +133,14 @@ async function measure() {
   ratio('faults_requests', faults.sent);
   ratio('faults_wrong_endings', faults.wrong.length);
   ratio('faults_ledger_equal', Number(faults.isEqual));
+  await faulty.end();
+
+  say(`${numHistories} histories at a budget's edge`);
+  const { wrong, ...histories } = await measureHistories({ histories: numHistories, seed });
+  rows.push({ what: "ledger at its budget's edge", unit: 'requests', ...histories });
+  for (const line of wrong.slice(0, 5)) say(line);
+  ratio('ledger_histories', histories.histories);
+  ratio('ledger_violations', wrong.length);
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
@@ -148,6 +159,7 @@ report({
     upstreamMs: UPSTREAM_MS,
     seed,
     requests,
+    histories: numHistories,
     streams: STREAMS,
   },
   rows,

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { call, inParallel, type Ending, type Outcome } from './calls.mts';
 import type { Edge } from './processes.mts';
+import { seededRandom } from './seeded-random.mts';
 import { chat } from './settings.mts';
 
 const WIDTH = 64;
@@ -107,15 +108,4 @@ async function settled({ url, headers }: Edge, delivered: Charges) {
       return { usage, ledgerMicros: budget.settled_micros, isEqual: isEqual && isLedgerEqual };
     await sleep(500);
   }
-}
-
-/** Mulberry32: the same faults for the same seed. */
-function seededRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -115,6 +115,9 @@ export function startBareProxy(backendUrl: string) {
 /** A Worker that does nothing in the place of ours, with the same bindings, to know what everything around it takes to start. */
 export const startEmpty = () => startWorker({ script: EMPTY, variables: {}, isOurs: true, seed: [] });
 
+/** A Worker of the bench's own that has the ledger's Durable Objects. */
+export const startLedger = (script: string) => startWorker({ script, variables: {}, isOurs: true, seed: [] });
+
 /** Undefined where npm has not installed it. */
 export async function startPortkey(backendUrl: string) {
   if (!existsSync(PORTKEY)) return undefined;

@@ -70,6 +70,8 @@ export interface Account {
   requests: Bucket;
   tokens: Bucket;
   spent: Spent;
+  /** That of the last call, for what ends without one; an account of earlier versions has none. */
+  budget?: Budget | null;
 }
 
 export interface Reservation extends Amount, Hold {
@@ -106,7 +108,7 @@ export class Ledger {
     account: Account,
     reservations: Map<string, Reservation>,
     onClose: (closing: Closing) => void = () => {},
-    onAlert: (alert: Alert) => void = () => {},
+    onAlert: (alert: Alert, hold: Reservation) => void = () => {},
   ) {
     this.account = account;
     this.#reservations = new OpenHolds(reservations);
@@ -208,6 +210,18 @@ export class Ledger {
     };
   }
 
+  /** Settles what nobody settled, when no call says the limits. */
+  settleEnded(nowMs: number): void {
+    for (const abandoned of this.#spending.advance(this.account.budget ?? null, nowMs)) {
+      this.#writeDown(abandoned, abandoned.micros, abandoned.use);
+    }
+  }
+
+  /** When there may be something for that, after what has ended by now was settled; Infinity when nothing is open. */
+  nextEndMs(nowMs: number): number {
+    return this.#reservations.nextEndMs(nowMs);
+  }
+
   /** As much of a wish as leaves far more than it takes. */
   #shareOf(limits: Limits, wish: Share, nowMs: number): Share {
     const { requests, tokens, concurrency, budget } = this.state(limits, nowMs);
@@ -236,9 +250,8 @@ export class Ledger {
   #advance(limits: Limits, nowMs: number): void {
     refill(this.account.requests, limits.requestsPerMinute, nowMs);
     refill(this.account.tokens, limits.tokensPerMinute, nowMs);
-    for (const abandoned of this.#spending.advance(limits.budget, nowMs)) {
-      this.#writeDown(abandoned, abandoned.micros, abandoned.use);
-    }
+    this.account.budget = limits.budget;
+    this.settleEnded(nowMs);
   }
 
   #writeDown({ starts }: Reservation, micros: number, use: Use | null, requests = 1): void {

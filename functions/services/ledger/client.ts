@@ -1,7 +1,7 @@
 // Reaches the Durable Objects of a key and of its project from a Worker, which passes by them while it has a lease.
 import { messageOf } from '../../lib/message-of';
 import { sleep, waitWhile } from '../../lib/time';
-import type { Amount, LimitState, Use } from './accounting';
+import type { Amount, Limits, LimitState, Use } from './accounting';
 import type { LedgerObject } from './durable-object';
 import type {
   Answer,
@@ -12,7 +12,7 @@ import type {
   ProjectHolder,
   Settlement,
 } from './interface';
-import { Lease } from './lease';
+import { Lease, type Returned } from './lease';
 import { LEASE_MS, Leases } from './leases';
 import type { ProjectLedgerObject } from './project-object';
 import type { BudgetRefusal, BudgetState } from './spending';
@@ -24,6 +24,8 @@ const ARRIVAL_LOOKS = { lookMs: 20, maxLooks: 500 };
 const COMING_LOOKS = { lookMs: 10, maxLooks: 50 };
 /** Requests that end so close together are settled in one call. */
 const GATHER_MS = 10;
+/** Before each further try to give a lease back. Together they are much shorter than the ledger waits for it. */
+const RETURN_WAITS_MS = [100, 400, 1600];
 
 export class DurableObjectLedger implements LedgerService {
   readonly #keys: DurableObjectNamespace<LedgerObject>;
@@ -137,12 +139,25 @@ export class DurableObjectLedger implements LedgerService {
   async #giveBack(keyId: string, lease: Lease): Promise<void> {
     let hasArrived = false;
     this.#leases.close(keyId, lease);
+    const returned = lease.giveBack(Date.now());
     try {
-      await this.#keys.getByName(keyId).takeBack(lease.limits, lease.giveBack(Date.now()));
+      await this.#takeBack(keyId, lease.limits, returned);
       hasArrived = true;
     } finally {
       lease.conclude(hasArrived);
     }
+  }
+
+  /** Tries again when a call fails: one that did arrive, and whose answer was lost, makes the next one do nothing. */
+  async #takeBack(keyId: string, limits: Limits, returned: Returned): Promise<void> {
+    for (const waitMs of RETURN_WAITS_MS) {
+      try {
+        return await this.#keys.getByName(keyId).takeBack(limits, returned);
+      } catch {
+        await sleep(waitMs);
+      }
+    }
+    await this.#keys.getByName(keyId).takeBack(limits, returned);
   }
 
   /** The first of those that end together makes the call for all; should it die, they are settled in full, as if each had. */

@@ -13,6 +13,7 @@ import {
   type Account,
   type Amount,
   type Limits,
+  type LimitState,
   type Refusal,
   type Reservation,
   type Use,
@@ -48,6 +49,8 @@ export class LedgerObject extends DurableObject<Bindings> {
   #keys = new IdempotencyRecords(this.ctx.storage.sql);
   #usage = new UsageTotals(this.ctx.storage.sql);
   #ledger: Ledger | undefined;
+  /** When the alarm is planned: Infinity when it is not, undefined before anybody has looked. */
+  #alarmMs: number | undefined;
   /** Resolves when a Worker gives a share back. */
   #returning = Promise.withResolvers<void>();
   /** Something was used that no alarm is planned for. */
@@ -69,7 +72,7 @@ export class LedgerObject extends DurableObject<Bindings> {
       const leftMs = untilMs - Date.now();
       const { refusal } = answer;
       if (refusal === null || !mayPass(refusal) || !this.#ledger?.isLending || leftMs <= 0) {
-        await this.#planFlush();
+        await this.#plan();
         return answer;
       }
       await within(this.#returning.promise, leftMs);
@@ -89,23 +92,25 @@ export class LedgerObject extends DurableObject<Bindings> {
     this.#change(limits, (ledger, nowMs) => ledger.takeBack(limits, returned, nowMs));
     this.#returning.resolve();
     this.#returning = Promise.withResolvers();
-    await this.#planFlush();
+    await this.#plan();
   }
 
   async settle(limits: Limits, id: string, used: Amount, use: Use | null): Promise<void> {
     this.#change(limits, (ledger, nowMs) => ledger.settle(limits, id, used, nowMs, use));
-    await this.#planFlush();
+    await this.#plan();
   }
 
   async settleAll(limits: Limits, settlements: readonly Settlement[]): Promise<void> {
     this.#change(limits, (ledger, nowMs) => {
       for (const { id, used, use } of settlements) ledger.settle(limits, id, used, nowMs, use);
     });
-    await this.#planFlush();
+    await this.#plan();
   }
 
-  read(limits: Limits) {
-    return this.#change(limits, (ledger, nowMs) => ledger.state(limits, nowMs));
+  async read(limits: Limits): Promise<LimitState> {
+    const state = this.#change(limits, (ledger, nowMs) => ledger.state(limits, nowMs));
+    await this.#plan();
+    return state;
   }
 
   async claimKey(limits: Limits, claim: KeyClaim) {
@@ -115,6 +120,7 @@ export class LedgerObject extends DurableObject<Bindings> {
       const refusal = outcome.kind === 'run' ? null : ledger.count(limits, nowMs);
       return { outcome, refusal, state: ledger.state(limits, nowMs) };
     });
+    await this.#plan();
     await this.#wakeBy(Date.now() + CLEAN_MS);
     return result;
   }
@@ -138,13 +144,16 @@ export class LedgerObject extends DurableObject<Bindings> {
     await this.ctx.storage.deleteAlarm();
     await this.ctx.storage.deleteAll();
     this.#ledger = undefined;
+    this.#alarmMs = Infinity;
     this.#hasNews = false;
     this.#keys = new IdempotencyRecords(this.ctx.storage.sql);
     this.#usage = new UsageTotals(this.ctx.storage.sql);
   }
 
-  /** Cleans and flushes; when one of them fails the runtime tries again later. */
+  /** Settles what nobody settled, cleans and flushes; when one of them fails the runtime tries again later. */
   override async alarm(): Promise<void> {
+    this.#alarmMs = Infinity;
+    this.#settleEnded();
     const objectKeys = this.#keys.expired(Date.now(), MAX_CLEANED);
     if (objectKeys.length > 0) await this.env.STORE.delete(objectKeys);
     this.#keys.forget(objectKeys);
@@ -155,15 +164,25 @@ export class LedgerObject extends DurableObject<Bindings> {
     else this.#usage.forgetAll();
 
     this.#hasNews = this.#usage.unflushed(1).length > 0;
-    await this.#planFlush();
+    await this.#plan();
     const expiryMs = this.#keys.nextExpiryMs();
     if (expiryMs !== null) await this.#wakeBy(Math.max(expiryMs, Date.now() + CLEAN_MS));
   }
 
-  async #planFlush(): Promise<void> {
-    if (!this.#hasNews) return;
+  /** What nobody settled in time, also when nobody calls. */
+  #settleEnded(): void {
+    const [ledger, nowMs] = [this.#known(), Date.now()];
+    if (ledger === undefined || nowMs < ledger.nextEndMs(nowMs)) return;
+    this.#apply(ledger, () => ledger.settleEnded(nowMs));
+  }
+
+  /** For what is to be written down, or may have to be settled. While a key is used the alarm is mostly planned already. */
+  async #plan(): Promise<void> {
+    const nowMs = Date.now();
+    const endMs = this.#ledger?.nextEndMs(nowMs) ?? Infinity;
+    const atMs = this.#hasNews ? Math.min(endMs, nowMs + FLUSH_MS) : endMs;
     this.#hasNews = false;
-    await this.#wakeBy(Date.now() + FLUSH_MS);
+    if (atMs < Infinity) await this.#wakeBy(atMs);
   }
 
   /** Requests live for hours at most, and those past their time were closed just now: nobody adds to earlier days. */
@@ -174,27 +193,48 @@ export class LedgerObject extends DurableObject<Bindings> {
   }
 
   async #wakeBy(atMs: number): Promise<void> {
-    const plannedMs = await this.ctx.storage.getAlarm();
-    if (plannedMs === null || plannedMs > atMs) await this.ctx.storage.setAlarm(atMs);
+    // One whose time has passed may have come to nothing: the disk knows.
+    const isKnown = this.#alarmMs !== undefined && this.#alarmMs >= Date.now();
+    const plannedMs = isKnown ? this.#alarmMs : await this.ctx.storage.getAlarm();
+    this.#alarmMs = plannedMs ?? Infinity;
+    if (this.#alarmMs <= atMs) return;
+    this.#alarmMs = atMs;
+    await this.ctx.storage.setAlarm(atMs);
+  }
+
+  #change<T>(limits: Limits, change: (ledger: Ledger, nowMs: number) => T): T {
+    return this.#apply(this.#known() ?? this.#open(newAccount(limits, Date.now())), change);
+  }
+
+  /** Undefined when nothing is kept of the key. */
+  #known(): Ledger | undefined {
+    if (this.#ledger !== undefined) return this.#ledger;
+    const account = this.ctx.storage.kv.get<Account>(ACCOUNT);
+    return account && this.#open(account);
+  }
+
+  #open(account: Account): Ledger {
+    const ledger = new Ledger(
+      account,
+      new StoredMap<Reservation>(this.ctx.storage.kv, RESERVATION),
+      (closing) => {
+        this.#usage.add(closing);
+        this.#hasNews = true;
+      },
+      // An alarm need not know the object's name.
+      (alert, { use }) => logAlert(this.ctx.id.name ?? use?.keyId ?? '', alert),
+    );
+    this.#ledger = ledger;
+    return ledger;
   }
 
   /** Applies a change in memory and on disk; nothing is answered before both are done. */
-  #change<T>(limits: Limits, change: (ledger: Ledger, nowMs: number) => T): T {
+  #apply<T>(ledger: Ledger, change: (ledger: Ledger, nowMs: number) => T): T {
     const { storage } = this.ctx;
     try {
       return storage.transactionSync(() => {
-        const nowMs = Date.now();
-        this.#ledger ??= new Ledger(
-          storage.kv.get<Account>(ACCOUNT) ?? newAccount(limits, nowMs),
-          new StoredMap<Reservation>(storage.kv, RESERVATION),
-          (closing) => {
-            this.#usage.add(closing);
-            this.#hasNews = true;
-          },
-          (alert) => logAlert(this.ctx.id.name ?? '', alert),
-        );
-        const result = change(this.#ledger, nowMs);
-        storage.kv.put(ACCOUNT, this.#ledger.account);
+        const result = change(ledger, Date.now());
+        storage.kv.put(ACCOUNT, ledger.account);
         return result;
       });
     } catch (error) {

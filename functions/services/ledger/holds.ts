@@ -63,6 +63,7 @@ export class OpenHolds<H extends Hold> {
     if (hold === undefined) return undefined;
     this.#map.delete(id);
     this.#count(hold, -1);
+    if (this.#map.size === 0) this.#nextEndMs = Infinity;
     return hold;
   }
 
@@ -76,6 +77,13 @@ export class OpenHolds<H extends Hold> {
       this.#nextEndMs = Math.min(this.#nextEndMs, untilMs);
     }
     return ids;
+  }
+
+  /** When to look for the next of them: never later than its end; Infinity when nothing is open. */
+  nextEndMs(nowMs: number): number {
+    // Looks again when what was to end first has ended.
+    this.ended(nowMs);
+    return this.#nextEndMs;
   }
 
   #count(hold: H, one: 1 | -1): void {

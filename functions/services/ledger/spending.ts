@@ -51,9 +51,10 @@ export const HELD_RETRY_MS = 1000;
 export class Spending<H extends Hold> {
   readonly #spent: Spent;
   readonly #holds: OpenHolds<H>;
-  readonly #onAlert: (alert: Alert) => void;
+  readonly #onAlert: (alert: Alert, hold: H) => void;
 
-  constructor(spent: Spent, holds: OpenHolds<H>, onAlert: (alert: Alert) => void) {
+  /** @param onAlert hears also whose end it was that reached the share */
+  constructor(spent: Spent, holds: OpenHolds<H>, onAlert: (alert: Alert, hold: H) => void) {
     this.#spent = spent;
     this.#holds = holds;
     this.#onAlert = onAlert;
@@ -97,7 +98,7 @@ export class Spending<H extends Hold> {
       if (hold.starts[window] !== spent.startMs) continue;
       const before = spent.micros;
       spent.micros += micros;
-      if (budget?.window === window) this.#warn(budget, before, spent.micros);
+      if (budget?.window === window) this.#warn(budget, hold, before, spent.micros);
     }
     return { hold, micros };
   }
@@ -113,10 +114,10 @@ export class Spending<H extends Hold> {
     };
   }
 
-  #warn(budget: Budget, before: number, after: number): void {
+  #warn(budget: Budget, hold: H, before: number, after: number): void {
     for (const percent of ALERT_PERCENTS) {
       const share = shareOf(budget, percent);
-      if (before < share && share <= after) this.#onAlert({ percent, window: budget.window });
+      if (before < share && share <= after) this.#onAlert({ percent, window: budget.window }, hold);
     }
   }
 }

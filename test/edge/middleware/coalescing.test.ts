@@ -79,6 +79,22 @@ describe('100 equal requests at once', () => {
   );
 });
 
+describe('requests that share a run', () => {
+  it('are each one of the requests of the minute', async () => {
+    // One comes back in ten seconds.
+    const key = await makeKey({ limits: { requests_per_minute: 6, budget_micros: 1e9 } });
+    const { seed, body } = newBody({ model: 'slow' });
+    const responses = await Promise.all(Array.from({ length: 5 }, () => send(key, body)));
+    expect(responses.filter((response) => exitOf(response) === 'coalesced')).toHaveLength(4);
+    expect(await runsOf(seed)).toBe(1);
+    const remaining = responses.map(({ headers }) => headers.get('x-ratelimit-remaining-requests'));
+    expect(new Set(remaining)).toEqual(new Set(['1', '2', '3', '4', '5']));
+    expect(await spentBy(key)).toBe(11);
+    const { requests } = await (await call('/v1/limits', { key })).json<{ requests: object }>();
+    expect(requests).toMatchObject({ limit: 6, remaining: 1 });
+  });
+});
+
 describe('requests that differ', () => {
   it('run by themselves: other people, other words, another deadline, or a caller who wants no kept answer', async () => {
     const key = await makeKey();

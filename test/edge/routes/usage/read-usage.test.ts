@@ -5,6 +5,7 @@ import { newId } from '../../../../functions/lib/id';
 import { UsagePageSchema, type UsagePage } from '../../../../functions/schemas/usage-page';
 import { DAY_MS, type UsageSum } from '../../../../functions/services/usage';
 import { bindings } from '../../../support/bindings';
+import { listing } from '../../../support/catalog';
 import {
   call,
   chatBody,
@@ -173,6 +174,21 @@ describe('200', () => {
         cost_micros: 0,
       },
       { exit: 'full', num_model_requests: 1, input_tokens: 3, output_tokens: 2 },
+    ]);
+  });
+
+  it('counts a request that shared a run as one of no tokens and no cost, under its own rung', async () => {
+    const key = await makeKey({ projectId: newId('project') });
+    const send = () => chat(key, { temperature: 0, model: 'slow' }, { services: listing('r1') });
+    const exits = (await Promise.all([send(), send(), send()])).map(({ headers }) =>
+      headers.get('x-attune-exit'),
+    );
+    expect(exits.filter((exit) => exit === 'coalesced')).toHaveLength(2);
+    await flush(key);
+    const rows = await results(key, '&group_by=exit');
+    expect(rows.sort((a, b) => a.exit!.localeCompare(b.exit!))).toMatchObject([
+      { exit: 'coalesced', num_model_requests: 2, input_tokens: 0, output_tokens: 0, cost_micros: 0 },
+      { exit: 'full', num_model_requests: 1, input_tokens: 3, output_tokens: 2, cost_micros: 11 },
     ]);
   });
 

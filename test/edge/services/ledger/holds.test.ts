@@ -58,7 +58,12 @@ describe('what is held', () => {
             expect(ended).toEqual(past);
             for (const key of ended) holds.close(key);
             numEnded += ended.length;
+            expect(holds.nextEndMs(one.nowMs)).toBeGreaterThan(one.nowMs);
           }
+          const ends = [...map.values()].map(({ untilMs }) => untilMs);
+          // Looking too early costs little; looking too late would leave something open.
+          expect(holds.nextEndMs(-1)).toBeLessThanOrEqual(Math.min(...ends));
+          expect(holds.nextEndMs(-1) === Infinity).toBe(map.size === 0);
           expect(kept(holds)).toEqual(addedUp(map));
           expect(kept(new OpenHolds(new Map(map)))).toEqual(addedUp(map));
         }

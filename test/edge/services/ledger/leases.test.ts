@@ -17,8 +17,12 @@ const USE = makeUse({ projectId: 'prj_none', keyId: 'key_none' });
 
 type Call = 'reserve' | 'settle' | 'settleAll' | 'takeBack' | 'read';
 
-/** A Worker and what it asked the object. */
-function makeWorker(fault: (call: Call) => void = () => {}) {
+/**
+ * A Worker and what it asked the object.
+ * @param fault may throw before a call arrives
+ * @param lose may throw after it did
+ */
+function makeWorker(fault: (call: Call) => void = () => {}, lose: (call: Call) => void = () => {}) {
   const calls: Call[] = [];
   const keys = {
     getByName(name: string) {
@@ -28,7 +32,9 @@ function makeWorker(fault: (call: Call) => void = () => {}) {
         async (...args: unknown[]) => {
           calls.push(call);
           fault(call);
-          return (stub[call] as (...all: unknown[]) => unknown)(...args);
+          const answer: unknown = await (stub[call] as (...all: unknown[]) => unknown)(...args);
+          lose(call);
+          return answer;
         };
       return {
         reserve: counted('reserve'),
@@ -201,13 +207,44 @@ describe('faults', () => {
     expect([budget?.settledMicros, budget?.reservedMicros]).toEqual([11, 0]);
   });
 
+  it.each(['never arrives', 'arrives, and its answer is lost'])(
+    'a lease is given back with the next try when the first %s',
+    async (what) => {
+      let numFaults = 0;
+      const failOnce = (call: Call) => {
+        if (call !== 'takeBack' || numFaults > 0) return;
+        numFaults += 1;
+        throw new Error('the network is down');
+      };
+      const { ledger, background, run, passBy } =
+        what === 'never arrives' ? makeWorker(failOnce) : makeWorker(() => {}, failOnce);
+      const holder = makeHolder();
+      const stream = await passBy(holder);
+      await run(holder, 10, 7);
+      await Promise.all(background);
+      expect(numFaults).toBe(1);
+      const read = async () => {
+        const { budget, concurrency } = await bindings.LEDGER.getByName(holder.id).read(holder.limits);
+        return [budget?.settledMicros, budget?.reservedMicros, concurrency.running];
+      };
+      // What ended is charged once, and what still runs has one reservation.
+      expect(await read()).toEqual([7, 10, 1]);
+      await ledger.settle(holder, stream, { tokens: 1, micros: 4 }, USE);
+      expect(await read()).toEqual([11, 0, 0]);
+    },
+  );
+
   it('a lease whose end the ledger never hears of stays reserved, and its running requests fail to settle', async () => {
-    const { ledger, background, passBy } = makeWorker((call) => {
+    const { ledger, calls, background, passBy } = makeWorker((call) => {
       if (call === 'takeBack') throw new Error('the network is down');
     });
     const holder = makeHolder();
     const id = await passBy(holder);
     await Promise.all(background);
+    const numTries = calls.filter((call) => call === 'takeBack').length;
+    expect(numTries).toBeGreaterThan(0);
+    // Four for each lease.
+    expect(numTries % 4).toBe(0);
     await expect(ledger.settle(holder, id, { tokens: 1, micros: 1 }, USE)).rejects.toThrow('not given back');
     const { budget } = await bindings.LEDGER.getByName(holder.id).read(holder.limits);
     // Dear rather than free: the whole share, of the request that asked and eight more.
