@@ -49,8 +49,8 @@ function refuseKeyInQuery(c: Context<AppEnv>): void {
   const { url } = c.req;
   const start = url.indexOf('?');
   if (start === -1) return;
-  const names = [...new URLSearchParams(url.slice(start)).keys()].map((name) => name.toLowerCase());
-  const param = KEY_PARAMETERS.find((name) => names.includes(name));
+  const names = new Set([...new URLSearchParams(url.slice(start)).keys()].map((name) => name.toLowerCase()));
+  const param = KEY_PARAMETERS.find((name) => names.has(name));
   if (param === undefined) return;
   const message = `'${param}' must not be in the query: API keys belong in the header, as 'Authorization: Bearer KEY'. If this was a key it may be in logs now, so rotate it.`;
   throw new ApiError('unknown_parameter', message, { param });
