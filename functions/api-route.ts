@@ -120,7 +120,8 @@ export function createApiRoute<R extends ApiRouteConfig>(config: R) {
   }
   if (access !== 'public') {
     middleware.push(requireKey(access));
-    codes.add('invalid_api_key').add('ip_address_not_allowed');
+    // The one for a key in the query.
+    codes.add('invalid_api_key').add('ip_address_not_allowed').add('unknown_parameter');
     if (access !== 'any_key') codes.add('insufficient_scope');
   }
   const isMetered = metering !== 'free';

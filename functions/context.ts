@@ -43,6 +43,8 @@ export interface AppEnv {
   Bindings: object;
   Variables: {
     requestId: string;
+    /** The caller's own name for the request; null where there is none, or none that may be repeated. */
+    clientRequestId: string | null;
     /** The W3C trace context of all calls that are made for the request. */
     traceparent: string;
     acceptedAtMs: number;

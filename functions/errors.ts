@@ -47,7 +47,10 @@ export const ERRORS = {
   missing_required_parameter: invalid(400, 'A required parameter is missing.'),
   invalid_type: invalid(400, 'A parameter has the wrong JSON type.'),
   invalid_value: invalid(400, 'A parameter has the right type but a value that is not allowed.'),
-  unknown_parameter: invalid(400, 'The body has a parameter that this operation does not know.'),
+  unknown_parameter: invalid(
+    400,
+    'The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.',
+  ),
   unsupported_parameter: invalid(
     400,
     'OpenAI knows this parameter, but it is not supported here and would change the answer.',

@@ -17,6 +17,7 @@ import { setUp } from './lib/set-up.mjs';
 import { askedToEnd } from './lib/shut-down.mjs';
 import { readStartOptions, startOptions } from './lib/start-options.mjs';
 import { step } from './lib/steps.mjs';
+import { sweepByTheClock } from './lib/sweep.mjs';
 import { endTools } from './lib/tools.mjs';
 import { welcome } from './lib/welcome.mjs';
 
@@ -28,6 +29,7 @@ const services = [];
 /** Which services have ended by themselves, the first one first. @type {import('./lib/services.mjs').Exit[]} */
 const exits = [];
 let isEnding = false;
+let endSweeps = () => {};
 
 /** @param {() => import('./lib/services.mjs').Service} make */
 function start(make) {
@@ -100,6 +102,7 @@ async function serve(options, home) {
     (baseUrl) => {
       isUp = true;
       process.stdout.write(welcome(baseUrl, home));
+      if (!isEnding) endSweeps = sweepByTheClock(baseUrl);
     },
     (error) => {
       // A dead service explains more than the step that missed it.
@@ -144,6 +147,7 @@ async function main() {
     return await serve(options, home);
   } finally {
     isEnding = true;
+    endSweeps();
     await Promise.all([endTools(), ...services.map((service) => service.end())]);
     release(home);
   }

@@ -7,11 +7,15 @@ import { isInAny } from '../lib/cidr';
 import type { Scope } from '../services/keys';
 import { timed } from './timing';
 
+/** Names under which others take keys in the query, in lower case; none is a parameter of ours. */
+export const KEY_PARAMETERS = ['api_key', 'apikey', 'api-key', 'x-api-key', 'key', 'access_token', 'token'];
+
 /** What an operation asks of its caller: nothing, any valid key, or a key with this scope. */
 export type Access = 'public' | 'any_key' | Scope;
 
 export const requireKey = (access: Exclude<Access, 'public'>) =>
   createMiddleware<AppEnv>(async function requireKey(c, next) {
+    refuseKeyInQuery(c);
     const secret = readSecret(c);
     const key =
       secret === undefined ? undefined : await timed(c, 'auth', c.get('services').keys.verify(secret));
@@ -39,4 +43,16 @@ export const requireKey = (access: Exclude<Access, 'public'>) =>
 function readSecret(c: Context<AppEnv>): string | undefined {
   const bearer = /^bearer +(\S+) *$/i.exec(c.req.header('authorization') ?? '');
   return bearer?.[1] ?? c.req.header('x-api-key');
+}
+
+/** Proxies and browsers write addresses down, so that a key in one is not secret any more; also beside a good one. */
+function refuseKeyInQuery(c: Context<AppEnv>): void {
+  const { url } = c.req;
+  const start = url.indexOf('?');
+  if (start === -1) return;
+  const names = new Set([...new URLSearchParams(url.slice(start)).keys()].map((name) => name.toLowerCase()));
+  const param = KEY_PARAMETERS.find((name) => names.has(name));
+  if (param === undefined) return;
+  const message = `'${param}' must not be in the query: API keys belong in the header, as 'Authorization: Bearer KEY'. If this was a key it may be in logs now, so rotate it.`;
+  throw new ApiError('unknown_parameter', message, { param });
 }

@@ -169,9 +169,22 @@ async function keep(
     // The catalog at hand may be older than a change of the model that has just answered.
     const call = { ...backendCall(c, CATALOG_TIMEOUT_MS), signal: new AbortController().signal };
     const now = revisionsOf(await models.reload(call), identity.body);
-    if (JSON.stringify(now) === JSON.stringify(identity.models)) await answerCache.keep(key, answer);
+    if (JSON.stringify(now) !== JSON.stringify(identity.models)) return;
+    await answerCache.keep(key, answer);
+    await forgetWithProject(c, key);
   } catch (error) {
     logFault(c, error);
+  }
+}
+
+/** The project may have been deleted meanwhile, and nobody would erase the answer; where that cannot be seen it goes, too. */
+async function forgetWithProject(c: Context<AppEnv>, key: CacheKey): Promise<void> {
+  const { projects, answerCache } = c.get('services');
+  let isThere = false;
+  try {
+    isThere = (await projects.read(key.projectId, key.projectId)) !== undefined;
+  } finally {
+    if (!isThere) await answerCache.forget(key);
   }
 }
 

@@ -11,11 +11,17 @@ export const requestId = () =>
     const id = newId('request');
     c.set('requestId', id);
     c.set('traceparent', continueTrace(c.req.header('traceparent')));
+    const clientId = readClientId(c.req.header('x-client-request-id'));
+    c.set('clientRequestId', clientId);
     await next();
     c.res.headers.set('x-request-id', id);
-    const clientId = c.req.header('x-client-request-id');
-    // Only harmless characters come back: the value is somebody else's text in our header.
-    if (clientId !== undefined && clientId.length <= MAX_CLIENT_ID_LENGTH && /^[\w.:-]+$/.test(clientId)) {
-      c.res.headers.set('x-client-request-id', clientId);
-    }
+    if (clientId !== null) c.res.headers.set('x-client-request-id', clientId);
   });
+
+/** Harmless characters, and not one of our keys by mistake. */
+const CLIENT_ID = /^(?!att_)[\w.:-]+$/;
+
+/** What comes back and is written down is somebody else's text: only what has the form of an id does. */
+function readClientId(text: string | undefined): string | null {
+  return text !== undefined && text.length <= MAX_CLIENT_ID_LENGTH && CLIENT_ID.test(text) ? text : null;
+}

@@ -49,6 +49,7 @@ function recordOf(c: Context<AppEnv>, used: TokenUse | null): RequestRecord {
   const key = c.get('key');
   return {
     requestId: c.get('requestId'),
+    clientRequestId: c.get('clientRequestId'),
     traceId: traceIdOf(c.get('traceparent')),
     operation: c.get('operation') ?? null,
     method: c.req.method,

@@ -36,11 +36,12 @@ INSIDE = re.compile(
 RIGHT_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 KEPT_KEY_EACH = 16
 
-# Ids of stored answers, which nobody can guess: the next read or deletion of one asks for it.
+# Ids of stored answers, which nobody can guess: the next read or deletion of one asks for it; of steps the links do that.
 stored_ids: list[str] = []
 
 call_numbers = itertools.count()
 counts: dict[str, Counter[int]] = defaultdict(Counter)
+step_counts: dict[str, Counter[int]] = defaultdict(Counter)
 lock = threading.Lock()
 
 
@@ -65,14 +66,16 @@ def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
             body["model"] = JUDGE if operation_id(case) in JUDGED else MODEL
         if operation_id(case) == "createChatCompletion":
             keep_short(body)
-            body.setdefault("store", True)
+            # A next step reads the answer, which is there only if it is stored.
+            body["store"] = True if is_step(case) else body.get("store", True)
         case.body = body
     number, key = next(call_numbers), (case.headers or {}).get("Idempotency-Key")
     if isinstance(key, str) and RIGHT_KEY.fullmatch(key) and number % KEPT_KEY_EACH != 0:
         case.headers["Idempotency-Key"] = f"{key}-{number}"
     parameters = case.path_parameters or {}
     with lock:
-        if operation_id(case) in ("readChatCompletion", "deleteChatCompletion") and number % 2 == 0 and stored_ids:
+        takes_stored_id = operation_id(case) in ("readChatCompletion", "deleteChatCompletion") and not is_step(case)
+        if takes_stored_id and number % 2 == 0 and stored_ids:
             is_last_use = operation_id(case) == "deleteChatCompletion"
             case.path_parameters = {**parameters, "id": stored_ids.pop() if is_last_use else stored_ids[-1]}
     if case.method.upper() != "GET" and parameters.get("id") in OWN_IDS:
@@ -82,6 +85,11 @@ def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
 def operation_id(case: Any) -> str:
     """What the specification calls the operation of a request."""
     return case.operation.definition.raw["operationId"]
+
+
+def is_step(case: Any) -> bool:
+    """Whether a request is one of several that follow each other by the links of the specification."""
+    return case.meta is not None and case.meta.phase.name == "stateful"
 
 
 def keep_short(body: dict[str, Any]) -> None:
@@ -99,6 +107,8 @@ def after_call(_context: Any, case: Any, response: Any) -> None:
     """Counts the answer, for the story that asks whether every operation was tried, and remembers what it stored."""
     with lock:
         counts[operation_id(case)][response.status_code] += 1
+        if is_step(case):
+            step_counts[operation_id(case)][response.status_code] += 1
     media_type = response.headers.get("content-type", [""])[0]
     if operation_id(case) == "createChatCompletion" and response.status_code == 200 and "json" in media_type:
         stored_ids.append(response.json()["id"])
@@ -129,6 +139,7 @@ def tells_nothing_of_the_inside(_context: Any, response: Any, case: Any) -> None
 
 @atexit.register
 def write_counts() -> None:
-    """Tells which statuses each operation answered with, and how often."""
+    """Tells which statuses each operation answered with, and how often: in all, and in steps that follow each other."""
     if "SCHEMA_COUNTS" in os.environ:
-        Path(os.environ["SCHEMA_COUNTS"]).write_text(json.dumps(counts), encoding="utf-8")
+        told = json.dumps({"all": counts, "steps": step_counts})
+        Path(os.environ["SCHEMA_COUNTS"]).write_text(told, encoding="utf-8")

@@ -1,7 +1,7 @@
 // Tries every operation of openapi.yaml on the real product, with right and wrong requests, alone and one after another.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -22,8 +22,8 @@ const operationIds = Object.values(operations).flatMap((methods) =>
 );
 
 let run: { code: number | null; output: string };
-/** How often an operation answered with a status. */
-let counts: Record<string, Record<string, number>>;
+/** How often an operation answered with a status: in all, and in steps that follow each other by links. */
+let counts: Record<'all' | 'steps', Record<string, Record<string, number>>>;
 
 const folder = mkdtempSync(path.join(tmpdir(), 'attune-schema-'));
 const countsFile = path.join(folder, 'counts.json');
@@ -62,22 +62,52 @@ async function schemathesis(url: string, ...options: string[]): Promise<typeof r
   return { code, output };
 }
 
+/** Tries some operations of a server that gives every request the same answer, and says what was found. */
+async function tryServer(answer: RequestListener, ...options: string[]): Promise<string> {
+  const server = createServer(answer);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { code, output } = await schemathesis(url, ...options);
+  server.close();
+  expect(code, output).toBe(1);
+  return output;
+}
+
+const only = (...operationIds: string[]) => operationIds.flatMap((id) => ['--include-operation-id', id]);
+
 describe('the checks', () => {
   it('find what a careless server says', async () => {
-    const careless = createServer((_, response) => {
-      response.writeHead(503, { 'content-type': 'application/json' });
-      response.end('{"error": {"code": "internal_error"}, "detail": "Traceback (most recent call last)"}');
-    });
-    await new Promise<void>((resolve) => careless.listen(0, '127.0.0.1', resolve));
-    const url = `http://127.0.0.1:${(careless.address() as AddressInfo).port}`;
-    const { code, output } = await schemathesis(url, '--include-operation-id', 'readReadiness');
-    careless.close();
-    expect(code, output).toBe(1);
+    const output = await tryServer(
+      (_, response) => {
+        response.writeHead(503, { 'content-type': 'application/json' });
+        response.end('{"error": {"code": "internal_error"}, "detail": "Traceback (most recent call last)"}');
+      },
+      ...only('readReadiness'),
+    );
     expect(output).toContain('"message" is a required property');
     expect(output).toContain('Custom check failed: `no_server_error`');
     expect(output).toContain("the answer holds 'Traceback (most recent call last)'");
   });
+
+  it.each(['ApiKey', 'Project', 'ChatCompletion'])(
+    'follow the links of create%s, and find that what was deleted is still there',
+    async (made) => {
+      const output = await tryServer(
+        (_, response) => {
+          response.writeHead(200, { 'content-type': 'application/json' });
+          response.end('{"id": "made-and-deleted"}');
+        },
+        '--phases',
+        'stateful',
+        ...only(`create${made}`, `read${made}`, `delete${made}`),
+      );
+      expect(output).toContain('for a resource that was previously deleted');
+      expect(output).toMatch(/deleted with `DELETE \/v1\/\S+\/made-and-deleted`/);
+    },
+  );
 });
+
+const hasSucceeded = (statuses: Record<string, number> = {}) => '200' in statuses || '201' in statuses;
 
 describe('the specification', () => {
   it('holds for every answer', () => {
@@ -86,10 +116,17 @@ describe('the specification', () => {
 
   it('was tried in every operation, with wrong requests and with right ones', () => {
     expect(operationIds.length).toBeGreaterThan(30);
-    expect(Object.keys(counts).toSorted()).toEqual(operationIds.toSorted());
-    const succeeded = operationIds.filter((id) =>
-      Object.keys(counts[id] ?? {}).some((status) => ['200', '201'].includes(status)),
+    expect(Object.keys(counts.all).toSorted()).toEqual(operationIds.toSorted());
+    expect(operationIds.filter((id) => hasSucceeded(counts.all[id])).toSorted()).toEqual(
+      operationIds.toSorted(),
     );
-    expect(succeeded.toSorted()).toEqual(operationIds.toSorted());
+  });
+
+  it('was tried in steps, of which some got at what an earlier one had made', () => {
+    const linked = ['readApiKey', 'updateApiKey', 'rotateApiKey', 'deleteApiKey'].concat(
+      ['readProject', 'updateProject', 'deleteProject'],
+      ['readChatCompletion', 'deleteChatCompletion'],
+    );
+    expect(linked.filter((id) => hasSucceeded(counts.steps[id]))).not.toEqual([]);
   });
 });

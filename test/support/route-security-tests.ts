@@ -52,6 +52,18 @@ export function testRouteSecurity(operation: SecuredOperation): void {
       expect(answers.size).toBe(1);
     });
 
+    it('returns 400 for a key in the query, alone and beside a good one', async () => {
+      const secret = await makeKey();
+      const target = `${path}${path.includes('?') ? '&' : '?'}api_key=${secret}`;
+      for (const headers of [{}, { authorization: `Bearer ${secret}` }]) {
+        const response = await call(target, { method, headers, ...(body === undefined ? {} : { body }) });
+        expect(response.status).toBe(400);
+        const text = await response.text();
+        expect(text).toContain("'Authorization: Bearer KEY'");
+        expect(text).not.toContain(secret);
+      }
+    });
+
     it('does not look at the body before the key', async () => {
       if (method !== 'POST') return;
       const response = await call(path, { method, body: '{' });

@@ -3,6 +3,7 @@ import type { Context } from 'hono';
 import { createApiRoute } from '../../api-route';
 import type { App, AppEnv } from '../../context';
 import { actorOf, MAX_ADMIN_BODY_BYTES, narrow, notFound, refuseMoreScopes } from '../administration';
+import { linksById } from '../links';
 import { ApiKeyWithValueSchema, toApiKey } from './api-key-object';
 import { CreateApiKeySchema, toSettings } from './api-key-settings';
 
@@ -22,6 +23,7 @@ const route = createApiRoute({
     200: {
       description: 'The key with its secret.',
       content: { 'application/json': { schema: ApiKeyWithValueSchema } },
+      links: linksById('readApiKey', 'updateApiKey', 'rotateApiKey', 'deleteApiKey'),
     },
   },
   errors: ['permission_denied', 'not_found'],

@@ -14,6 +14,7 @@ import { type CreateChatCompletion, CreateChatCompletionSchema } from '../../sch
 import { isPlainChatRequest } from '../../schemas/plain-chat-request';
 import type { ChatCall } from '../../services/backend';
 import { KEPT_DAYS } from '../../services/chat-completions';
+import { linksById } from '../links';
 import { chooseBest } from './best-of';
 import { estimateChat, toTokens } from './chat-estimate';
 import { answerOrEscalate } from './escalate';
@@ -64,6 +65,8 @@ const route = createApiRoute({
         'application/json': { schema: ChatCompletionSchema },
         'text/event-stream': { schema: EventStreamSchema },
       },
+      // Of an answer with `store: true`; any other is nowhere.
+      links: linksById('readChatCompletion', 'deleteChatCompletion'),
     },
   },
   errors: ['model_not_found', 'context_length_exceeded', ...BACKEND_ERRORS],

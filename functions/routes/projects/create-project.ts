@@ -3,6 +3,7 @@ import { createApiRoute } from '../../api-route';
 import type { App } from '../../context';
 import { ApiError } from '../../errors';
 import { actorOf, MAX_ADMIN_BODY_BYTES, reachOf } from '../administration';
+import { linksById } from '../links';
 import { CreateProjectSchema, ProjectSchema, toProject, toProjectSettings } from './project-object';
 
 const route = createApiRoute({
@@ -18,7 +19,11 @@ const route = createApiRoute({
   maxBodyBytes: MAX_ADMIN_BODY_BYTES,
   request: { body: { required: true, content: { 'application/json': { schema: CreateProjectSchema } } } },
   responses: {
-    200: { description: 'The project.', content: { 'application/json': { schema: ProjectSchema } } },
+    200: {
+      description: 'The project.',
+      content: { 'application/json': { schema: ProjectSchema } },
+      links: linksById('readProject', 'updateProject', 'deleteProject'),
+    },
   },
   errors: ['permission_denied'],
 });

@@ -38,6 +38,8 @@ export interface AnswerCache {
   /** Undefined also for an entry that is too old, or is not word for word what was kept under this key. */
   find(key: CacheKey): Promise<KeptAnswer | undefined>;
   keep(key: CacheKey, answer: Answer): Promise<void>;
+  /** Deletes one answer. */
+  forget(key: CacheKey): Promise<void>;
   /** Deletes what is kept of a project. */
   erase(projectId: string): Promise<void>;
 }

@@ -44,6 +44,13 @@ export class TieredAnswerCache implements AnswerCache {
     ]);
   }
 
+  async forget(key: CacheKey): Promise<void> {
+    await Promise.all([
+      caches.open(CACHE_NAME).then((cache) => cache.delete(urlOf(key))),
+      this.#far.delete(nameOf(key)),
+    ]);
+  }
+
   /** What lies near is past its time within the hour, and nobody has a key to it when the project is gone. */
   async erase(projectId: string): Promise<void> {
     for (let cursor: string | null = null; ;) {

@@ -1,7 +1,7 @@
 // Erases a project: its keys, stored and cached answers, usage, its own ledger, and the ledgers and idempotency keys of its API keys.
 import { and, eq, isNull } from 'drizzle-orm';
 import type { DrizzleD1Database } from 'drizzle-orm/d1';
-import { apiKeys, projects, usageDays } from '../../../db/schema';
+import { apiKeys, auditLogs, projects, usageDays } from '../../../db/schema';
 import { auditEntryIfThere, type Actor } from '../audit-log';
 import type { AnswerCache } from '../exit-ladder';
 import { allForgotten } from '../keys';
@@ -46,13 +46,15 @@ export async function eraseProject(
   await eraseStores(stores, id, keyIds);
 }
 
-/** Also of keys that were deleted before: their ledgers may know end users. */
+/** Also of keys that were deleted before: their ledgers may know end users, and requests that are to be repeated. */
 async function keyIdsOf(db: DrizzleD1Database, id: string): Promise<string[]> {
-  const [present, used] = await db.batch([
+  const deletions = and(eq(auditLogs.projectId, id), eq(auditLogs.action, 'api_key.deleted'));
+  const [present, used, deleted] = await db.batch([
     db.select({ id: apiKeys.id }).from(apiKeys).where(eq(apiKeys.projectId, id)),
     db.selectDistinct({ id: usageDays.keyId }).from(usageDays).where(eq(usageDays.projectId, id)),
+    db.select({ id: auditLogs.resourceId }).from(auditLogs).where(deletions),
   ]);
-  return [...new Set([...present, ...used].map((row) => row.id))];
+  return [...new Set([...present, ...used, ...deleted].map((row) => row.id))];
 }
 
 async function eraseStores(

@@ -2,6 +2,8 @@
 
 export interface RequestRecord {
   requestId: string;
+  /** The caller's `x-client-request-id`, where it has the form of an id. */
+  clientRequestId: string | null;
   /** Of the W3C trace that the backend's lines belong to, too. */
   traceId: string;
   /** Null for a path that is none of the API's. */

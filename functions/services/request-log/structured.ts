@@ -20,6 +20,7 @@ function toLine(record: RequestRecord) {
     level: 'info',
     event: 'request',
     request_id: record.requestId,
+    client_request_id: record.clientRequestId,
     trace_id: record.traceId,
     operation: record.operation,
     method: record.method,
@@ -50,6 +51,7 @@ function toDataPoint(record: RequestRecord): AnalyticsEngineDataPoint {
       record.exit,
       record.errorCode,
       record.method,
+      record.clientRequestId,
     ],
     doubles: [
       record.status,

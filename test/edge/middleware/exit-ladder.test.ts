@@ -2,6 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Services } from '../../../functions/context';
 import { newId } from '../../../functions/lib/id';
+import type { CacheKey } from '../../../functions/services/exit-ladder';
+import type { ProjectRegistry } from '../../../functions/services/projects';
 import { bindings } from '../../support/bindings';
 import { listing } from '../../support/catalog';
 import { call, chatBody, eventually, makeKey, runsOf, type CallOptions } from '../../support/harness';
@@ -201,6 +203,7 @@ describe('Cache-Control of the request', () => {
       keyOf: async () => ({ projectId: 'p', hash: newId('key') }),
       find: async () => ({ ...kept, keptAtMs: Date.now() - 30_500 }),
       keep: async () => {},
+      forget: async () => {},
       erase: async () => {},
     };
     const ask = async (age: number) =>
@@ -329,6 +332,7 @@ describe('a cache that fails', () => {
     keyOf: async () => ({ projectId: 'p', hash: newId('key') }),
     find: async () => undefined,
     keep: async () => {},
+    forget: async () => {},
     erase: async () => {},
   };
   it.each([
@@ -342,5 +346,28 @@ describe('a cache that fails', () => {
     expect([response.status, ...cacheOf(response)]).toEqual([200, ...MISS]);
     expect(await response.text()).not.toContain('secret');
     expect(await runsOf(seed)).toBe(1);
+  });
+});
+
+describe('an answer that was just kept', () => {
+  const projectsOf = (read: () => Promise<unknown>) => ({ read }) as unknown as ProjectRegistry;
+  it.each([
+    ['stays while its project is there', async () => ({}), false],
+    ['goes when its project is gone', async () => undefined, true],
+    ['goes when nobody can say', () => Promise.reject(new Error('away')), true],
+  ])('%s', async (_, read, goes) => {
+    const { body } = newBody();
+    const done: [act: string, hash: string][] = [];
+    const hash = newId('key');
+    const answerCache = {
+      keyOf: async () => ({ projectId: 'p', hash }),
+      find: async () => undefined,
+      keep: async (key: CacheKey) => void done.push(['keep', key.hash]),
+      forget: async (key: CacheKey) => void done.push(['forget', key.hash]),
+      erase: async () => {},
+    };
+    const services = { answerCache, projects: projectsOf(read) };
+    expect((await send(await makeKey(), body, {}, { services })).status).toBe(200);
+    expect(done).toEqual([['keep', hash], ...(goes ? [['forget', hash]] : [])]);
   });
 });

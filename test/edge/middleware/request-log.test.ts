@@ -57,6 +57,7 @@ describe('the line of a request', () => {
       level: 'info',
       event: 'request',
       request_id: response.headers.get('x-request-id'),
+      client_request_id: null,
       trace_id: expect.stringMatching(/^[0-9a-f]{32}$/) as string,
       operation: 'createChatCompletion',
       method: 'POST',
@@ -83,10 +84,11 @@ describe('the line of a request', () => {
       await chat(key, { temperature: PROMPT }),
       await send(`/v1/${encodeURIComponent(PROMPT)}?q=${encodeURIComponent(PROMPT)}`, { key }),
       await send('/v1/models', { key: `${key}x` }),
+      await send(`/v1/models?q=heron&api_key=${key}`, { key }),
     ];
     const told = JSON.stringify(answers.map(({ line }) => line));
     for (const word of ['heron', 'Hello', 'ann@', key.slice(12)]) expect(told).not.toContain(word);
-    expect(answers.map(({ line }) => line['model'])).toEqual(['fake', null, null, 'fake', null, null]);
+    expect(answers.map(({ line }) => line['model'])).toEqual(['fake', null, null, 'fake', null, null, null]);
   });
 
   it.each<[string, CallOptions, Line]>([
@@ -137,6 +139,17 @@ describe('the line of a request', () => {
     });
   });
 
+  it('has the id that the caller gave it, where that looks like one', async () => {
+    const told = async (id: string) => {
+      const { response, line } = await send('/health', { headers: { 'x-client-request-id': id } });
+      expect(response.headers.get('x-client-request-id')).toBe(line['client_request_id']);
+      return line['client_request_id'];
+    };
+    expect(await told('my-id_1.2:3')).toBe('my-id_1.2:3');
+    const others = ['a'.repeat(129), 'two words', '"},{"level":"error"', '', await makeKey()];
+    for (const id of others) expect(await told(id)).toBeNull();
+  });
+
   it('has the trace that the backend sees', async () => {
     const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
     const headers = { traceparent: `00-${traceId}-00f067aa0ba902b7-01` };
@@ -150,12 +163,13 @@ describe('the line of a request', () => {
 describe('the data point of a request', () => {
   it('has the same facts, in the order that the documentation gives', async () => {
     const { points, env } = makeDataset();
-    const { line } = await chat(await makeKey(), {}, { env });
+    const headers = { 'x-client-request-id': 'mine' };
+    const { line } = await chat(await makeKey(), {}, { env, headers });
     const { request_id, operation, model, key_id, exit, error_code, method } = line;
     expect(points).toEqual([
       {
         indexes: [line['project_id']],
-        blobs: [request_id, operation, model, key_id, exit, error_code, method],
+        blobs: [request_id, operation, model, key_id, exit, error_code, method, 'mine'],
         doubles: [200, line['duration_ms'], 3, line['cached_tokens'], 2, 11],
       },
     ]);

@@ -23,6 +23,17 @@ describe('what is not here', () => {
     expect(error.message).toContain(instead);
   });
 
+  it('returns 404 for what operators have elsewhere, whoever asks', async () => {
+    const key = await makeKey();
+    for (const options of [{}, { key }, { headers: { 'x-api-key': key } }]) {
+      for (const path of ['/metrics', '/v1/metrics', '/internal/metrics', '/cdn-cgi/local/scheduled']) {
+        const response = await call(path, options);
+        expect(response.status).toBe(404);
+        expect((await errorOf(response)).code).toBe('unknown_url');
+      }
+    }
+  });
+
   it.each([
     ['/v1/chat/completions', 'GET', 'POST, OPTIONS'],
     ['/v1/chat/completions/chatcmpl-1', 'POST', 'GET, HEAD, DELETE, OPTIONS'],

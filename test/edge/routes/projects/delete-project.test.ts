@@ -6,6 +6,11 @@ import { bindings } from '../../../support/bindings';
 import { call, chatBody, errorOf, eventsOf } from '../../../support/harness';
 import { testRouteSecurity } from '../../../support/route-security-tests';
 import { D1R2ChatCompletionStore } from '../../../../functions/services/chat-completions';
+import {
+  TieredAnswerCache,
+  type AnswerCache,
+  type CacheKey,
+} from '../../../../functions/services/exit-ladder';
 import { ROOT_PROJECT_ID } from '../../../../functions/services/projects';
 
 testRouteSecurity({
@@ -110,6 +115,49 @@ describe('200', () => {
     expect(await tablesWith(doomed.projectId)).toEqual(['audit_logs']);
     await expect.poll(() => objectsOf(doomed.projectId), { timeout: 5000 }).toEqual([]);
     expect(await ledgerText(doomed.id)).not.toContain('ann');
+  });
+
+  it('leaves no cached answer of a request that was running', async () => {
+    const [root, doomed] = [await makeRoot(), await makeAdmin()];
+    const isDeleted = Promise.withResolvers<void>();
+    const cache = new TieredAnswerCache(bindings.CACHE, bindings.KEY_PEPPER);
+    const [held, forgotten]: [CacheKey[], CacheKey[]] = [[], []];
+    const answerCache: AnswerCache = {
+      keyOf: (identity) => cache.keyOf(identity),
+      find: (key) => cache.find(key),
+      keep: async (key, answer) => {
+        held.push(key);
+        await isDeleted.promise;
+        await cache.keep(key, answer);
+        expect(await cache.find(key)).toBeDefined();
+      },
+      forget: async (key) => {
+        await cache.forget(key);
+        forgotten.push(key);
+      },
+      erase: (projectId) => cache.erase(projectId),
+    };
+    const body = chatBody({ stream: true, temperature: 0, max_tokens: 2 });
+    const options = { key: doomed.key, body, services: { answerCache } };
+    await eventsOf(await call('/v1/chat/completions', options));
+    await expect.poll(() => held, { timeout: 5000 }).toMatchObject([{ projectId: doomed.projectId }]);
+    expect((await remove(root, doomed.projectId)).status).toBe(200);
+
+    isDeleted.resolve();
+    await expect.poll(() => forgotten, { timeout: 5000 }).toEqual(held);
+    expect(await cache.find(held[0]!)).toBeUndefined();
+    expect((await bindings.CACHE.list({ prefix: `${doomed.projectId}/` })).keys).toEqual([]);
+  });
+
+  it('erases what a deleted key knew of its repeats, though it has used nothing', async () => {
+    const [root, doomed] = [await makeRoot(), await makeAdmin()];
+    const earlier = await createKey(doomed, { scopes: ['keys:admin', 'chat:write'] });
+    await createKey({ ...doomed, key: earlier.value }, {}, { 'idempotency-key': 'known-repeat' });
+    await call(`/v1/api_keys/${earlier.id}`, { key: doomed.key, method: 'DELETE' });
+    expect(await ledgerText(earlier.id)).toContain('known-repeat');
+    expect(await tablesWith(earlier.id)).toEqual(['audit_logs']);
+    expect((await remove(root, doomed.projectId)).status).toBe(200);
+    expect(await ledgerText(earlier.id)).toBe('[[[],[]],[]]');
   });
 
   it('is written down once, also when it is asked for twice at once', async () => {

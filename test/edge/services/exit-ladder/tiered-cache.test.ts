@@ -62,6 +62,18 @@ describe('what was kept', () => {
     expect(await textOf(key)).toBeUndefined();
   });
 
+  it('is gone from both when it is forgotten, and nothing else is', async () => {
+    const key = await newKey();
+    const other = await newKey(key.projectId);
+    for (const kept of [key, other]) await cache.keep(kept, answer);
+    await cache.forget(key);
+    expect(await (await near()).match(urlOf(key))).toBeUndefined();
+    expect(await bindings.CACHE.get(nameOf(key))).toBeNull();
+    expect(await textOf(other)).toBe('kept');
+    // Nothing to forget is no fault.
+    await cache.forget(key);
+  });
+
   it('is brought near when it was found far, for the rest of its time', async () => {
     const key = await newKey();
     const keptAtMs = Date.now() - 1_000_000;
