@@ -901,6 +901,10 @@ export type RerankDocumentsRequest = {
     top_n?: number | null;
     return_documents?: boolean | null;
     /**
+     * Of each document at most so many tokens are read, from its beginning; all when absent.
+     */
+    max_tokens_per_doc?: number | null;
+    /**
      * What happens to a text that is too long: `auto` cuts it and says so, `disabled` is an error.
      */
     truncation?: 'auto' | 'disabled' | null;
@@ -1277,6 +1281,18 @@ export type ScoreTextsRequest = {
      */
     use_activation?: boolean | null;
     /**
+     * Of each question at most so many tokens are read, from its beginning; all when absent.
+     */
+    max_tokens_per_query?: number | null;
+    /**
+     * The same for each answer.
+     */
+    max_tokens_per_doc?: number | null;
+    /**
+     * Most tokens of a prompt: one pair, the answer that it is compared with, and the words around them; -1 for as many as the model reads, which is the default.
+     */
+    truncate_prompt_tokens?: number | null;
+    /**
      * What happens to a text that is too long: `auto` cuts it and says so, `disabled` is an error.
      */
     truncation?: 'auto' | 'disabled' | null;
@@ -1552,7 +1568,7 @@ export type ListApiKeysErrors = {
     /**
      * `invalid_value`: A parameter has the right type but a value that is not allowed.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      */
     400: Error;
     /**
@@ -1609,7 +1625,7 @@ export type CreateApiKeyErrors = {
      *
      * `missing_required_parameter`: A required parameter is missing.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      *
      * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
      *
@@ -1688,6 +1704,8 @@ export type DeleteApiKeyData = {
 export type DeleteApiKeyErrors = {
     /**
      * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      */
     400: Error;
     /**
@@ -1740,6 +1758,8 @@ export type ReadApiKeyData = {
 export type ReadApiKeyErrors = {
     /**
      * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      */
     400: Error;
     /**
@@ -1795,7 +1815,7 @@ export type UpdateApiKeyErrors = {
      *
      * `missing_required_parameter`: A required parameter is missing.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      *
      * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
      *
@@ -1879,7 +1899,7 @@ export type RotateApiKeyErrors = {
      *
      * `missing_required_parameter`: A required parameter is missing.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      *
      * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
      *
@@ -1989,7 +2009,7 @@ export type ListAuditLogsErrors = {
     /**
      * `invalid_value`: A parameter has the right type but a value that is not allowed.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      */
     400: Error;
     /**
@@ -2039,7 +2059,7 @@ export type PurgeCacheErrors = {
     /**
      * `invalid_value`: A parameter has the right type but a value that is not allowed.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      */
     400: Error;
     /**
@@ -2106,7 +2126,7 @@ export type CreateChatCompletionErrors = {
      *
      * `missing_required_parameter`: A required parameter is missing.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      *
      * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
      *
@@ -2208,6 +2228,10 @@ export type DeleteChatCompletionData = {
 
 export type DeleteChatCompletionErrors = {
     /**
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
+     */
+    400: Error;
+    /**
      * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
      */
     401: Error;
@@ -2251,6 +2275,10 @@ export type ReadChatCompletionData = {
 };
 
 export type ReadChatCompletionErrors = {
+    /**
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
+     */
+    400: Error;
     /**
      * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
      */
@@ -2315,7 +2343,7 @@ export type CreateDecisionErrors = {
      *
      * `missing_required_parameter`: A required parameter is missing.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      *
      * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
      *
@@ -2412,6 +2440,10 @@ export type ReadLimitsData = {
 
 export type ReadLimitsErrors = {
     /**
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
+     */
+    400: Error;
+    /**
      * `invalid_api_key`: The API key is missing, unknown, expired or disabled.
      */
     401: Error;
@@ -2452,6 +2484,8 @@ export type ListModelsData = {
 export type ListModelsErrors = {
     /**
      * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      */
     400: Error;
     /**
@@ -2518,6 +2552,8 @@ export type ReadModelData = {
 export type ReadModelErrors = {
     /**
      * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      */
     400: Error;
     /**
@@ -2592,7 +2628,7 @@ export type ListProjectsErrors = {
     /**
      * `invalid_value`: A parameter has the right type but a value that is not allowed.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      */
     400: Error;
     /**
@@ -2645,7 +2681,7 @@ export type CreateProjectErrors = {
      *
      * `missing_required_parameter`: A required parameter is missing.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      *
      * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
      *
@@ -2720,6 +2756,8 @@ export type DeleteProjectData = {
 export type DeleteProjectErrors = {
     /**
      * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      */
     400: Error;
     /**
@@ -2772,6 +2810,8 @@ export type ReadProjectData = {
 export type ReadProjectErrors = {
     /**
      * `invalid_value`: A parameter has the right type but a value that is not allowed.
+     *
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      */
     400: Error;
     /**
@@ -2827,7 +2867,7 @@ export type UpdateProjectErrors = {
      *
      * `missing_required_parameter`: A required parameter is missing.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      *
      * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
      *
@@ -2912,7 +2952,7 @@ export type RerankDocumentsForJinaErrors = {
      *
      * `missing_required_parameter`: A required parameter is missing.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      *
      * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
      *
@@ -3033,7 +3073,7 @@ export type CompareResponsesErrors = {
      *
      * `missing_required_parameter`: A required parameter is missing.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      *
      * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
      *
@@ -3154,7 +3194,7 @@ export type RankResponsesErrors = {
      *
      * `missing_required_parameter`: A required parameter is missing.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      *
      * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
      *
@@ -3275,7 +3315,7 @@ export type ScoreResponsesErrors = {
      *
      * `missing_required_parameter`: A required parameter is missing.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      *
      * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
      *
@@ -3396,7 +3436,7 @@ export type ScoreTextsErrors = {
      *
      * `missing_required_parameter`: A required parameter is missing.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      *
      * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
      *
@@ -3517,7 +3557,7 @@ export type CreateTokenizationErrors = {
      *
      * `missing_required_parameter`: A required parameter is missing.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      *
      * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
      *
@@ -3646,7 +3686,7 @@ export type ReadUsageErrors = {
      *
      * `missing_required_parameter`: A required parameter is missing.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      */
     400: Error;
     /**
@@ -3709,7 +3749,7 @@ export type RerankDocumentsErrors = {
      *
      * `missing_required_parameter`: A required parameter is missing.
      *
-     * `unknown_parameter`: The body has a parameter that this operation does not know.
+     * `unknown_parameter`: The body or the query has a parameter that this operation does not know, or the query has an API key in it, which belongs in a header.
      *
      * `unsupported_parameter`: OpenAI knows this parameter, but it is not supported here and would change the answer.
      *
