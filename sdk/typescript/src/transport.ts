@@ -30,12 +30,12 @@ export class Transport {
     this.#client = createClient({ baseUrl: settings.baseUrl });
   }
 
-  /** A call whose answer is one JSON object. */
+  /** A call whose answer is one JSON object. Under an idempotency key the server goes on when a try is given up, and a later one finds the answer. */
   json<T>(operation: Operation, options: CallOptions = {}): Call<T> {
-    return asCall(this.#call<T>(operation, options, readJson));
+    return asCall(this.#call<T>(operation, options, readJson, newIdempotencyKey()));
   }
 
-  /** A call whose answer is a stream of JSON objects; resolves when the stream has begun. */
+  /** A call whose answer is a stream of JSON objects; resolves when the stream has begun. It has no such key, so that it ends when its reader leaves. */
   stream<T>(operation: Operation, options: CallOptions = {}): Call<Stream<T>> {
     const read: Reader<Stream<T>> = async (response, limits) => {
       const body = readStreamBody(response);
@@ -49,15 +49,24 @@ export class Transport {
     return asCall(this.#call(operation, options, read));
   }
 
-  async #call<T>(operation: Operation, options: CallOptions, read: Reader<T>): Promise<Answer<T>> {
+  async #call<T>(
+    operation: Operation,
+    options: CallOptions,
+    read: Reader<T>,
+    idempotencyKey?: string,
+  ): Promise<Answer<T>> {
     const limits = readLimits(options, this.#settings);
     let answer: Answer<T> | undefined;
     await operation({
       client: this.#client,
       throwOnError: true,
       parseAs: 'stream',
-      fetch: async (request) => {
-        answer = await this.#send(request as Request, options.signal, limits, read);
+      fetch: async (given) => {
+        const request = given as Request;
+        if (idempotencyKey !== undefined && request.method === 'POST') {
+          request.headers.set('idempotency-key', idempotencyKey);
+        }
+        answer = await this.#send(request, options.signal, limits, read);
         return answer.response;
       },
     });
@@ -91,12 +100,11 @@ export class Transport {
     }
   }
 
-  /** The same for every try, above all the idempotency key. */
+  /** The same for every try. */
   async #init(request: Request, signal: AbortSignal): Promise<RequestInit> {
     const headers = new Headers(request.headers);
     headers.set('authorization', `Bearer ${this.#settings.apiKey}`);
     if (request.method !== 'POST') return { method: request.method, headers, signal };
-    headers.set('idempotency-key', newIdempotencyKey());
     return { method: request.method, headers, signal, body: await request.text() };
   }
 
