@@ -32,6 +32,8 @@ class SumModel:
     The residual stream is (token, sum, number of tokens). `passes` lists (first layer, rows) of every pass.
     """
 
+    rounds_logits = False
+
     def __init__(self) -> None:
         self.config = SimpleNamespace(vocab_size=VOCAB, num_layers=DEPTH, hidden_size=3, max_positions=64)
         self.device = torch.device("cpu")

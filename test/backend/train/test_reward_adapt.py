@@ -9,8 +9,6 @@ import pytest
 
 pytest.importorskip("peft", reason="tests of training need peft and accelerate: requirements/test.txt")
 
-from accelerate.state import AcceleratorState
-
 from gpu_backend.recipes.__main__ import main
 from gpu_backend.train.lora_model import LoraModel
 from train_support import write_judge_catalog
@@ -18,7 +16,6 @@ from train_support import write_judge_catalog
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Path:
-    AcceleratorState._reset_state(reset_partial_state=True)
     return write_judge_catalog(tmp_path)
 
 

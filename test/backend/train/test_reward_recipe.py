@@ -14,7 +14,6 @@ import pytest
 pytest.importorskip("peft", reason="tests of training need peft and accelerate: requirements/test.txt")
 
 import torch
-from accelerate.state import AcceleratorState
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
@@ -50,7 +49,6 @@ def write_data(folder: Path) -> Path:
 
 
 def test_the_debug_recipe_goes_through_every_stage_in_a_few_steps(tmp_path: Path) -> None:
-    AcceleratorState._reset_state(reset_partial_state=True)
     catalog, data, out = write_judge_catalog(tmp_path), write_data(tmp_path / "data"), tmp_path / "out"
     assert main(["reward_debug", "--data", str(data), "--models-dir", str(tmp_path), "--catalog", str(catalog), "--out", str(out)]) == 0
     for stage in STAGES:
