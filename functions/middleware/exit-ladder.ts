@@ -5,12 +5,12 @@ import { backendCall, readDeadlineMs } from '../backend-call';
 import type { AppEnv } from '../context';
 import { isDeeperThan } from '../lib/canonical-json';
 import { readCacheControl, type CacheDirectives } from '../lib/cache-control';
-import { messageOf } from '../lib/message-of';
 import { DONE, EventSplitter } from '../lib/sse';
 import { TIMED_OUT, within } from '../lib/time';
 import { UPSTREAM_REVISION } from '../services/backend';
 import type { Answer, CacheKey, KeptAnswer, RequestIdentity, SharedCall } from '../services/exit-ladder';
 import type { ModelInfo } from '../services/models';
+import { logFault } from './log-fault';
 import { isEventStream, recordAnswer } from './recording';
 import { namedModels } from './restrictions';
 import { timed } from './timing';
@@ -127,7 +127,7 @@ async function find(
     return found === TIMED_OUT || found === undefined || ageOf(found) > maxAgeSeconds ? undefined : found;
   } catch (error) {
     // Without its cache the edge is slower, not broken.
-    logFault(c, error);
+    logFault(c, 'warn', 'cache_failed', error);
     return undefined;
   }
 }
@@ -173,7 +173,7 @@ async function keep(
     await answerCache.keep(key, answer);
     await forgetWithProject(c, key);
   } catch (error) {
-    logFault(c, error);
+    logFault(c, 'warn', 'cache_failed', error);
   }
 }
 
@@ -208,11 +208,4 @@ function say(c: Context<AppEnv>, cache: 'bypass' | 'miss'): void {
 
 function ageOf({ keptAtMs }: KeptAnswer): number {
   return Math.max(0, Math.floor((Date.now() - keptAtMs) / 1000));
-}
-
-function logFault(c: Context<AppEnv>, error: unknown): void {
-  const cause = messageOf(error);
-  console.error(
-    JSON.stringify({ level: 'warn', request_id: c.get('requestId'), code: 'cache_failed', cause }),
-  );
 }

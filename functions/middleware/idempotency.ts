@@ -3,10 +3,10 @@ import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { AppEnv } from '../context';
 import { ApiError } from '../errors';
-import { messageOf } from '../lib/message-of';
 import { delayed, onAbort } from '../lib/time';
 import { fingerprintOf, type AnswerHead, type Outcome } from '../services/idempotency';
 import { CACHED_SPAN } from './exit-ladder';
+import { logFault } from './log-fault';
 import { lifeOf, limitExceeded, spread } from './meter';
 import { recordAnswer, type Recording } from './recording';
 import { timed } from './timing';
@@ -94,10 +94,7 @@ async function write(c: Context<AppEnv>, ending: Promise<Ended | null>): Promise
     else await services.idempotency.keep(key, requestId, ended.head, ended.body);
   } catch (error) {
     // The key is free again after the request's deadline.
-    const cause = messageOf(error);
-    console.error(
-      JSON.stringify({ level: 'error', request_id: requestId, code: 'idempotency_failed', cause }),
-    );
+    logFault(c, 'error', 'idempotency_failed', error);
   }
 }
 

@@ -2,9 +2,9 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { AppEnv } from '../context';
-import { messageOf } from '../lib/message-of';
 import type { ApiKey } from '../services/keys';
 import type { LimitState } from '../services/ledger';
+import { logFault } from './log-fault';
 
 export const limitHeaders = () =>
   createMiddleware<AppEnv>(async function limitHeaders(c, next) {
@@ -24,10 +24,7 @@ async function glance(c: Context<AppEnv>): Promise<LimitState | undefined> {
     return await c.get('services').ledger.glance(key);
   } catch (error) {
     // An answer is not lost over its headers.
-    const cause = messageOf(error);
-    console.error(
-      JSON.stringify({ level: 'warn', request_id: c.get('requestId'), code: 'limits_unknown', cause }),
-    );
+    logFault(c, 'warn', 'limits_unknown', error);
     return undefined;
   }
 }

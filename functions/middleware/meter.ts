@@ -4,8 +4,8 @@ import { createMiddleware } from 'hono/factory';
 import { givingUp, readDeadlineMs } from '../backend-call';
 import type { AppEnv } from '../context';
 import { ApiError, toApiError } from '../errors';
-import { messageOf } from '../lib/message-of';
 import { amountOf, Metering, type Holder, type Refusal, type TokenUse, type Use } from '../services/ledger';
+import { logFault } from './log-fault';
 import { timed } from './timing';
 
 /** The most that a request can use. It reads a body that is parsed but not validated yet. */
@@ -57,8 +57,7 @@ async function settle(c: Context<AppEnv>, operation: string, metering: Metering)
     await c.get('services').ledger.settle(key, requestId, used === null ? NOTHING : amountOf(used), use);
   } catch (error) {
     // The reservation is settled in full after its deadline.
-    const cause = messageOf(error);
-    console.error(JSON.stringify({ level: 'error', request_id: requestId, code: 'settle_failed', cause }));
+    logFault(c, 'error', 'settle_failed', error);
   }
 }
 

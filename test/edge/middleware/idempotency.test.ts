@@ -285,15 +285,18 @@ describe('a stream', () => {
 
 describe('a caller who leaves and comes back', () => {
   const budget = { limits: { budget_micros: 1e9 } };
-
-  it('gets the answer that was being made, which ran once and is paid once', async () => {
-    const key = await makeKey(budget);
-    const { seed, body } = newBody({ model: 'slow' });
+  const leaveBeforeTheAnswer = async (key: string, body: unknown, seed: number) => {
     const caller = new AbortController();
     const first = send(key, body, 'k', { signal: caller.signal });
     expect(await eventually(async () => (await runsOf(seed)) === 1, 10_000)).toBe(true);
     caller.abort();
     await first.catch(() => {});
+  };
+
+  it('gets the answer that was being made, which ran once and is paid once', async () => {
+    const key = await makeKey(budget);
+    const { seed, body } = newBody({ model: 'slow' });
+    await leaveBeforeTheAnswer(key, body, seed);
     const again = await repeatOf(key, body, 'k');
     expect([again.status, again.headers.get('idempotent-replayed')]).toEqual([200, 'true']);
     expect((await again.json<{ choices: unknown[] }>()).choices).toHaveLength(1);
@@ -320,11 +323,7 @@ describe('a caller who leaves and comes back', () => {
   it('before the stream has begun finds it all the same', async () => {
     const key = await makeKey(budget);
     const { seed, body } = newBody({ model: 'slow', stream: true });
-    const caller = new AbortController();
-    const first = send(key, body, 'k', { signal: caller.signal });
-    expect(await eventually(async () => (await runsOf(seed)) === 1, 10_000)).toBe(true);
-    caller.abort();
-    await first.catch(() => {});
+    await leaveBeforeTheAnswer(key, body, seed);
     const again = await repeatOf(key, body, 'k');
     expect((await again.text()).trimEnd().endsWith('data: [DONE]')).toBe(true);
     expect([await runsOf(seed), await settledMicros(key)]).toEqual([1, 11]);

@@ -1,9 +1,9 @@
 // Fails when a link of the specification leads nowhere: to no operation, or by a parameter that is not in its path.
 import { describe, expect, it } from 'vitest';
 import { createApp } from '../../../functions/app';
-import { createApiRoute } from '../../../functions/api-route';
 import { buildOpenapi } from '../../../functions/openapi';
 import { linksById } from '../../../functions/routes/links';
+import { plantRoute } from '../../support/planted-route';
 
 interface Link {
   operationId: string;
@@ -53,21 +53,7 @@ describe('links', () => {
   });
 
   it('are found broken where they lead nowhere', () => {
-    const app = createApp();
-    const route = createApiRoute({
-      method: 'get',
-      path: '/v1/planted',
-      operationId: 'readPlanted',
-      tags: ['Health'],
-      summary: 'Planted',
-      description: 'Planted.',
-      access: 'any_key',
-      metering: 'free',
-      responses: {
-        204: { description: 'Nothing.', links: linksById('readNothing', 'listModels', 'readModel') },
-      },
-    });
-    app.openapi(route, (c) => c.body(null, 204));
+    const app = plantRoute(createApp(), linksById('readNothing', 'listModels', 'readModel'));
     expect(linksOf(app).broken).toEqual(['readPlanted -> readNothing', 'readPlanted -> listModels']);
   });
 });

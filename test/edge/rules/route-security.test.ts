@@ -1,8 +1,8 @@
 // Fails when an operation asks for a key but its test file lacks the shared security tests.
 import { describe, expect, it } from 'vitest';
 import { createApp } from '../../../functions/app';
-import { createApiRoute } from '../../../functions/api-route';
 import { buildOpenapi } from '../../../functions/openapi';
+import { plantRoute } from '../../support/planted-route';
 
 const TESTS = import.meta.glob<string>('../routes/**/*.test.ts', {
   query: '?raw',
@@ -40,19 +40,7 @@ describe('security tests of routes', () => {
   });
 
   it('are missed on a planted operation', () => {
-    const app = createApp();
-    const route = createApiRoute({
-      method: 'get',
-      path: '/v1/planted',
-      operationId: 'readPlanted',
-      tags: ['Health'],
-      summary: 'Planted',
-      description: 'Planted.',
-      access: 'any_key',
-      metering: 'free',
-      responses: { 204: { description: 'Nothing.' } },
-    });
-    app.openapi(route, (c) => c.body(null, 204));
+    const app = plantRoute(createApp());
     expect(withoutTests(operationsWithKey(app))).toEqual(['readPlanted']);
   });
 
