@@ -7,15 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from gpu_backend.data.branched import branched_length
 from gpu_backend.data.preference_pairs import PreferencePair
 from gpu_backend.models.reward.judge import Judge, common_prefix
 
 
 class TrainingRow(Protocol):
-    """What a step needs to know of a row: the tokens of its longest sequence."""
+    """What a step needs to know of a row: the tokens of its sequence."""
 
     @property
-    def length(self) -> int: ...
+    def num_tokens(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ class JudgedRow:
         return [prompt for prompt in (self.better_first, self.better_second) if prompt is not None]
 
     @property
-    def length(self) -> int:
-        return max(map(len, self.prompts))
+    def num_tokens(self) -> int:
+        return branched_length(self.prompts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class TextRow:
     stop: int
 
     @property
-    def length(self) -> int:
+    def num_tokens(self) -> int:
         return len(self.ids)
 
 
@@ -76,7 +77,7 @@ def _judged(judge: Judge, pairs: Sequence[PreferencePair], max_tokens: int, crit
         for first in range(len(pair.question)):
             kept = replace(pair, question=pair.question[first:])
             row = _judged_row(judge, kept, criterion)
-            if row.length <= max_tokens:
+            if max(map(len, row.prompts)) <= max_tokens:
                 yield kept, row
                 break
 
@@ -114,5 +115,5 @@ def step_indices(num_rows: int, rows_per_step: int, num_epochs: int, seed: int) 
 
 def microbatches(rows: Sequence[RowT], num_rows: int) -> list[list[RowT]]:
     """Groups of so many rows of similar length, the last one with what is left."""
-    ordered = sorted(rows, key=lambda row: row.length, reverse=True)
+    ordered = sorted(rows, key=lambda row: row.num_tokens, reverse=True)
     return [ordered[first : first + num_rows] for first in range(0, len(ordered), num_rows)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gpu_backend.chat_template import ChatTemplate
+from gpu_backend.data.branched import branched_length
 from gpu_backend.data.preference_pairs import PreferencePair
 
 
@@ -17,8 +18,12 @@ class ScalarRow:
     rejected: tuple[int, ...]
 
     @property
-    def length(self) -> int:
-        return max(len(self.chosen), len(self.rejected))
+    def prompts(self) -> list[tuple[int, ...]]:
+        return [self.chosen, self.rejected]
+
+    @property
+    def num_tokens(self) -> int:
+        return branched_length(self.prompts)
 
 
 def scalar_rows(template: ChatTemplate, pairs: Sequence[PreferencePair], *, max_tokens: int) -> list[ScalarRow]:

@@ -108,7 +108,7 @@ class ExitModel(nn.Module):
 
     def forward(self, answers: Sequence[AnswerStates]) -> list[list[Guesses]]:
         """For each adapter its guesses with 0, 1, … guesses before them. Those after a guess begin one position later in each answer."""
-        offsets_K = torch.cat([torch.arange(answer.length) for answer in answers]).to(self.head_SH.device)
+        offsets_K = torch.cat([torch.arange(answer.num_tokens) for answer in answers]).to(self.head_SH.device)
         wanted_KH = torch.cat([answer.deep_QRH[1:, -1] for answer in answers]).float()
         deep_KRH = torch.cat([answer.deep_QRH[:-1] for answer in answers])
         places_K = self.place_V[torch.cat([answer.next_P for answer in answers])]

@@ -31,7 +31,7 @@ class AnswerStates:
     next_P: Tensor
 
     @property
-    def length(self) -> int:
+    def num_tokens(self) -> int:
         return len(self.next_P)
 
 

@@ -110,15 +110,6 @@ def learning_rate_at(step: int, num_steps: int, training: Training) -> float:
     return training.learning_rate * (0.1 + 0.9 * (1 + math.cos(math.pi * progress)) / 2)
 
 
-def padded(model: nn.Module, prompts: Sequence[tuple[int, ...]]) -> Tensor:
-    """(B, T) on the model's device, filled up at the right with token 0, which no chosen position sees.
-
-    T is a multiple of 32: a product of a new shape costs the CPU's library a second or more to prepare, in all layers together.
-    """
-    width = -(-max(map(len, prompts)) // 32) * 32
-    return torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=next(model.parameters()).device)
-
-
 @torch.no_grad()
 def read_rows(model: nn.Module, rows: Sequence[RowT], read: Callable[[nn.Module, Sequence[RowT]], Tensor], rows_per_microbatch: int = 4) -> Tensor:
     """What `read` gives for each of the rows, in their order, in the arithmetic of training; the model goes on training afterwards."""

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
+from gpu_backend.data.branched import Sequences
+
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -28,7 +30,7 @@ class LoraSettings:
 
 
 class LoraModel(nn.Module):
-    """Logits of a decoder at chosen positions. Keys and values after a position cannot change it, so padding at the right needs no mask."""
+    """Logits of a decoder at chosen positions."""
 
     def __init__(self, peft_model: PeftModel) -> None:
         super().__init__()
@@ -37,7 +39,9 @@ class LoraModel(nn.Module):
     @classmethod
     def from_folder(cls, folder: Path, settings: LoraSettings, *, seed: int, dtype: torch.dtype = torch.bfloat16) -> LoraModel:
         """The base in `dtype`, frozen; A and B in float32, B zero, so that nothing changes before the first step."""
-        return cls.around(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa"), settings, seed=seed)
+        # PyTorch's fused attention takes twice as long on a CPU as the products that it is made of, at the lengths that are trained there.
+        attention = "sdpa" if torch.cuda.is_available() else "eager"
+        return cls.around(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=attention), settings, seed=seed)
 
     @classmethod
     def continued(cls, folder: Path, adapter: Path, *, dtype: torch.dtype = torch.bfloat16) -> LoraModel:
@@ -60,19 +64,23 @@ class LoraModel(nn.Module):
         model.peft_config["default"].base_model_name_or_path = ""
         return cls(model)
 
-    def forward(self, ids_BT: Tensor, rows_K: Tensor, positions_K: Tensor, token_ids: tuple[int, ...] | None = None) -> Tensor:
-        """Logits after these positions in float32: (K, V), or (K, len(token_ids)) for a few tokens, whose products are then float32 too."""
-        hidden_KH = self.hidden(ids_BT, rows_K, positions_K)
+    def forward(self, sequences: Sequences, rows_K: Tensor, places_K: Tensor, token_ids: tuple[int, ...] | None = None) -> Tensor:
+        """Logits after these places in float32: (K, V), or (K, len(token_ids)) for a few tokens, whose products are then float32 too."""
+        hidden_KH = self.hidden(sequences, rows_K, places_K)
         weight_VH: Tensor = self._causal_lm.lm_head.weight
         if token_ids is None:
             return functional.linear(hidden_KH.to(weight_VH.dtype), weight_VH).float()
-        with torch.autocast(ids_BT.device.type, enabled=False):
+        with torch.autocast(hidden_KH.device.type, enabled=False):
             return functional.linear(hidden_KH.float(), weight_VH[list(token_ids)].float())
 
-    def hidden(self, ids_BT: Tensor, rows_K: Tensor, positions_K: Tensor) -> Tensor:
-        """(K, H): the decoder's last states at these positions, after its final norm."""
-        hidden_BTH: Tensor = self._causal_lm.model(input_ids=ids_BT, use_cache=False).last_hidden_state
-        return hidden_BTH[rows_K, positions_K]
+    def hidden(self, sequences: Sequences, rows_K: Tensor, places_K: Tensor) -> Tensor:
+        """(K, H): the decoder's last states at these places, after its final norm."""
+        ids_BT, positions_BT, sees_BTT = sequences
+        dtype = self._causal_lm.lm_head.weight.dtype
+        mask_B1TT = torch.zeros(sees_BTT.shape, dtype=dtype, device=ids_BT.device).masked_fill(~sees_BTT, torch.finfo(dtype).min)[:, None]
+        states = self._causal_lm.model(input_ids=ids_BT, position_ids=positions_BT, attention_mask=mask_B1TT, use_cache=False)
+        hidden_BTH: Tensor = states.last_hidden_state
+        return hidden_BTH[rows_K, places_K]
 
     @property
     def _causal_lm(self) -> Any:

@@ -1,6 +1,6 @@
 """A causal LM with a LoRA and a scalar head on the last token: the discriminative reward model that the generative one is compared with.
 
-Shapes: B conversations padded at the right to T tokens, H width of the model.
+Shapes: K conversations, H width of the model.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gpu_backend.data.branched import Branched
 from gpu_backend.train.lora_model import LoraModel
 
 _HEAD = "scalar_head.safetensors"
@@ -25,11 +26,11 @@ class ScalarModel(nn.Module):
         self.lora = lora
         self.head = nn.Parameter(torch.zeros(lora.peft.config.hidden_size))
 
-    def forward(self, ids_BT: Tensor, last_B: Tensor) -> Tensor:
-        """(B,) float32: the rewards of conversations whose last tokens are at `last_B`."""
-        hidden_BH = self.lora.hidden(ids_BT, torch.arange(len(ids_BT), device=ids_BT.device), last_B)
-        with torch.autocast(ids_BT.device.type, enabled=False):
-            return functional.linear(hidden_BH.float(), self.head.float())
+    def forward(self, conversations: Branched) -> Tensor:
+        """(K,) float32: the rewards of the conversations."""
+        hidden_KH = self.lora.hidden(*conversations)
+        with torch.autocast(hidden_KH.device.type, enabled=False):
+            return functional.linear(hidden_KH.float(), self.head.float())
 
     def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """The LoRA as PEFT's two files, and the head beside them."""

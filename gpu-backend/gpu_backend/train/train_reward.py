@@ -11,11 +11,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from gpu_backend.data.branched import branched
 from gpu_backend.data.judge_rows import JudgedRow, TextRow
 from gpu_backend.losses import LossOutput
 from gpu_backend.losses.generative_reward import GenerativeRewardLoss, GenerativeRewardLossConfig, winner_margins
 from gpu_backend.losses.language_modeling import language_modeling_loss
-from gpu_backend.train.loop import Report, Run, Training, padded, read_rows, train
+from gpu_backend.train.loop import Report, Run, Training, read_rows, train
 from gpu_backend.train.lora_model import LoraModel
 
 
@@ -71,17 +72,15 @@ def rows_with_own_verdicts(model: LoraModel, rows: Sequence[JudgedRow], label_id
 
 def _label_logits(model: torch.nn.Module, group: Sequence[JudgedRow], label_ids: tuple[int, int]) -> Tensor:
     """(P, 2, 2): pair, order, label."""
-    prompts = [prompt for row in group for prompt in row.prompts]
+    prompts = branched([row.prompts for row in group], next(model.parameters()).device)
     places = [2 * index + order for index, row in enumerate(group) for order, prompt in enumerate((row.better_first, row.better_second)) if prompt is not None]
-    ids_BT = padded(model, prompts)
-    last_B = torch.tensor([len(prompt) - 1 for prompt in prompts], device=ids_BT.device)
-    logits_B2: Tensor = model(ids_BT, torch.arange(len(prompts), device=ids_BT.device), last_B, label_ids)
-    logits_O2 = logits_B2.new_zeros(2 * len(group), 2).index_copy(0, torch.tensor(places, device=ids_BT.device), logits_B2)
+    logits_K2: Tensor = model(*prompts, label_ids)
+    logits_O2 = logits_K2.new_zeros(2 * len(group), 2).index_copy(0, torch.tensor(places, device=logits_K2.device), logits_K2)
     return logits_O2.view(len(group), 2, 2)
 
 
 def _text_loss(model: torch.nn.Module, group: Sequence[TextRow]) -> LossOutput:
-    ids_BT = padded(model, [row.ids for row in group])
-    rows_K = torch.tensor([index for index, row in enumerate(group) for _ in range(row.start, row.stop)], device=ids_BT.device)
-    targets_K = torch.tensor([at for row in group for at in range(row.start, row.stop)], device=ids_BT.device)
-    return language_modeling_loss(model(ids_BT, rows_K, targets_K - 1), ids_BT[rows_K, targets_K])
+    sequences, _, _ = branched([[row.ids] for row in group], next(model.parameters()).device)
+    rows_K = torch.tensor([index for index, row in enumerate(group) for _ in range(row.start, row.stop)], device=sequences.ids_BT.device)
+    targets_K = torch.tensor([at for row in group for at in range(row.start, row.stop)], device=sequences.ids_BT.device)
+    return language_modeling_loss(model(sequences, rows_K, targets_K - 1), sequences.ids_BT[rows_K, targets_K])

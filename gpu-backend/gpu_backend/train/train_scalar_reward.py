@@ -9,10 +9,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from gpu_backend.data.branched import branched
 from gpu_backend.data.scalar_rows import ScalarRow
 from gpu_backend.losses import LossOutput
 from gpu_backend.losses.bradley_terry import bradley_terry_loss
-from gpu_backend.train.loop import Report, Run, Training, padded, read_rows, train
+from gpu_backend.train.loop import Report, Run, Training, read_rows, train
 from gpu_backend.train.scalar_model import ScalarModel
 
 
@@ -40,8 +41,6 @@ def _loss(model: torch.nn.Module, group: Sequence[ScalarRow]) -> LossOutput:
 
 
 def _rewards(model: torch.nn.Module, group: Sequence[ScalarRow]) -> Tensor:
-    """(P, 2): rewards of the better answer and of the other."""
-    prompts = [prompt for row in group for prompt in (row.chosen, row.rejected)]
-    ids_BT = padded(model, prompts)
-    reward_B: Tensor = model(ids_BT, torch.tensor([len(prompt) - 1 for prompt in prompts], device=ids_BT.device))
-    return reward_B.view(len(group), 2)
+    """(P, 2): rewards of the better answer and of the other. Both follow the question, which is read once."""
+    rewards_K: Tensor = model(branched([row.prompts for row in group], next(model.parameters()).device))
+    return rewards_K.view(len(group), 2)

@@ -8,10 +8,10 @@ import pytest
 
 from gpu_backend.chat_template import ChatTemplate
 from gpu_backend.config import JudgeSpec
-from gpu_backend.data.judge_rows import TextRow, in_one_order, judged_pairs, judged_rows, microbatches, step_indices, text_rows
+from gpu_backend.data.judge_rows import JudgedRow, TextRow, in_one_order, judged_pairs, judged_rows, microbatches, step_indices, text_rows
 from gpu_backend.data.obvious_pairs import make_obvious_pairs
 from gpu_backend.data.preference_pairs import PreferencePair
-from gpu_backend.data.scalar_rows import scalar_rows
+from gpu_backend.data.scalar_rows import ScalarRow, scalar_rows
 from gpu_backend.models.reward.judge import Judge
 from support import byte_tokenizer
 
@@ -90,11 +90,11 @@ def test_every_epoch_takes_every_row_once_in_an_order_of_its_own() -> None:
 def test_microbatches_hold_all_rows_those_of_similar_length_together() -> None:
     @dataclass(frozen=True)
     class Row:
-        length: int
+        num_tokens: int
 
     rows = [Row(length) for length in (3, 9, 4, 4, 20, 2)]
     groups = microbatches(rows, 4)
-    assert [[row.length for row in group] for group in groups] == [[20, 9, 4, 4], [3, 2]]
+    assert [[row.num_tokens for row in group] for group in groups] == [[20, 9, 4, 4], [3, 2]]
 
 
 def test_obvious_pairs_are_reproducible_and_their_better_answer_is_a_real_one() -> None:
@@ -119,5 +119,7 @@ def test_a_scalar_row_is_a_conversation_that_ends_with_the_answer() -> None:
     assert (read(cut.chosen), read(cut.rejected)) == ("agood", "|abad"), "the end is kept"
 
 
-def test_a_text_row_counts_its_tokens() -> None:
-    assert TextRow((1, 2, 3), 1, 2).length == 3
+def test_rows_count_the_tokens_of_their_sequence_a_common_beginning_once() -> None:
+    assert TextRow((1, 2, 3), 1, 2).num_tokens == 3
+    assert JudgedRow((1, 2, 3), (1, 4, 5, 6)).num_tokens == 6 and JudgedRow(None, (1, 2)).num_tokens == 2
+    assert ScalarRow((1, 2, 3), (1, 4)).num_tokens == 4

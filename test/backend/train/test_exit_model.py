@@ -43,7 +43,7 @@ def test_states_are_those_of_the_base_at_each_position_of_the_answer() -> None:
     assert done == [(3, 3)]
     # Of (1, 5, 9, 80, 3, 7) the answer is 9 80 3 7; at 9, 80 and 3 the next is guessed. The answer (8,) is a single token.
     assert first.next_P.tolist() == [80, 3, 7] and second.next_P.tolist() == [60, 2]
-    assert first.exits_EPH.shape == (2, 3, 32) and first.deep_QRH.shape == (4, 2, 32) and first.length == 3
+    assert first.exits_EPH.shape == (2, 3, 32) and first.deep_QRH.shape == (4, 2, 32) and first.num_tokens == 3
     batch, cache = whole_texts(base, [ROWS[0].ids])
     x_NH = base.embed(batch.token_ids_N)
     after = {layer: (x_NH := base.run_layers(x_NH, layer - 1, layer, cache, batch)) for layer in range(1, 5)}
@@ -115,7 +115,7 @@ def test_shares_by_tenths_of_probability() -> None:
     # The base is made to have said what the adapter guesses, at every other position.
     ((guesses,),) = model(states)
     best_K = guesses.logits_KS.argmax(dim=-1)
-    said = torch.where(torch.arange(len(best_K)) % 2 == 0, best_K, (best_K + 1) % 97).split([state.length for state in states])
+    said = torch.where(torch.arange(len(best_K)) % 2 == 0, best_K, (best_K + 1) % 97).split([state.num_tokens for state in states])
     states = [replace(state, next_P=next_P) for state, next_P in zip(states, said, strict=True)]
     counts: dict[int, list[bool]] = {}
     for index, logits_S in enumerate(guesses.logits_KS):

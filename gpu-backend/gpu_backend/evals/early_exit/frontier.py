@@ -126,7 +126,7 @@ def _guesses(model: ExitModel, base: CausalLM, rows: Sequence[TextRow]) -> list[
     states = answer_states(base, rows, [config.exit_layer], config.inner_layers)
     if not states:
         return []
-    lengths = [state.length for state in states]
+    lengths = [state.num_tokens for state in states]
     with torch.no_grad():
         (ahead,) = model(states)
     right_AN, prob_AN = torch.zeros(len(ahead), sum(lengths), dtype=torch.bool), torch.zeros(len(ahead), sum(lengths))
