@@ -71,6 +71,7 @@ def judged_pairs(judge: Judge, pairs: Sequence[PreferencePair], *, max_tokens: i
 
 
 def _judged(judge: Judge, pairs: Sequence[PreferencePair], max_tokens: int, criterion_rate: float, seed: int) -> Iterator[tuple[PreferencePair, JudgedRow]]:
+    judge.require_read(pair.messages for pair in pairs)
     rng = random.Random(seed)
     for pair in pairs:
         criterion = pair.criterion if pair.criterion and rng.random() < criterion_rate else ""
@@ -90,6 +91,7 @@ def _judged_row(judge: Judge, pair: PreferencePair, criterion: str) -> JudgedRow
 
 def text_rows(judge: Judge, pairs: Sequence[PreferencePair], *, max_tokens: int, seed: int = 0) -> list[TextRow]:
     """Stage 1: both answers, in random order, are learned after the question; which is better plays no part. The frame between them is learned too."""
+    judge.require_read(pair.messages for pair in pairs)
     rng = random.Random(seed)
     rows = []
     for pair in pairs:

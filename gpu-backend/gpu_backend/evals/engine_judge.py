@@ -50,6 +50,7 @@ def judge_pairs(engine: Engine, judge: Judge, adapter_id: str | None, pairs: Seq
 
 def pair_prompts(judge: Judge, pairs: Sequence[PreferencePair]) -> tuple[list[tuple[int, ...]], int]:
     """Two for each pair: with the better answer in slot A, and in slot B; and how many pairs were cut."""
+    judge.require_read(pair.messages for pair in pairs)
     prompts: list[tuple[int, ...]] = []
     num_cut = 0
     for pair in pairs:

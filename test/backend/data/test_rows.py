@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from gpu_backend.chat_template import ChatTemplate
-from gpu_backend.config import JudgeSpec
+from gpu_backend.config import ConfigError, JudgeSpec
 from gpu_backend.data.judge_rows import JudgedRow, TextRow, in_one_order, judged_pairs, judged_rows, microbatches, step_indices, text_rows
 from gpu_backend.data.obvious_pairs import make_obvious_pairs
 from gpu_backend.data.preference_pairs import PreferencePair
@@ -36,6 +36,16 @@ def read(ids: tuple[int, ...]) -> str:
 def test_a_row_has_the_better_answer_in_either_slot(judge: Judge) -> None:
     (row,) = judged_rows(judge, [pair()], max_tokens=100)
     assert (read(row.better_first), read(row.better_second)) == ("|q|good|bad|?", "|q|bad|good|?")
+
+
+def test_no_row_is_made_of_a_conversation_of_which_the_template_reads_a_part() -> None:
+    source = "{{ question[-1].content }} {{ a }} {{ b }}?"
+    reads_one = Judge(source, byte_tokenizer(), JudgeSpec(template="judge.jinja", sha256=""))
+    talk = replace(pair(), question=(("user", "one"), ("assistant", "two"), ("user", "three")))
+    assert judged_rows(reads_one, [pair()], max_tokens=100) and text_rows(reads_one, [pair()], max_tokens=100)
+    for make in (judged_rows, text_rows, judged_pairs):
+        with pytest.raises(ConfigError, match="message 1 of 3"):
+            make(reads_one, [pair(), talk], max_tokens=100)
 
 
 def test_a_coin_decides_the_order_of_rows_in_one_order(judge: Judge) -> None:

@@ -11,10 +11,10 @@ import pytest
 import torch
 from slow_decoder import slow_decoder
 
-from gpu_backend.config import EngineConfig, JudgeSpec
+from gpu_backend.config import ConfigError, EngineConfig, JudgeSpec
 from gpu_backend.data.preference_pairs import PreferencePair
 from gpu_backend.engine.local_engine import engine_around
-from gpu_backend.evals.engine_judge import judge_pairs
+from gpu_backend.evals.engine_judge import judge_pairs, pair_prompts
 from gpu_backend.evals.preference_sets import PreferenceSet, file_set, sample
 from gpu_backend.evals.reward_bench import SECTIONS
 from gpu_backend.evals.reward_controls import HashedWords, longer_wins
@@ -54,6 +54,15 @@ def test_measures_by_hand() -> None:
     assert one.first_slot == pytest.approx(sum(sigma(first / 2) + 1 - sigma(second / 2) for first, second in MARGINS) / 6)
     assert one.log_loss == pytest.approx(-sum(math.log((sigma(first / 2) + sigma(second / 2)) / 2) for first, second in MARGINS) / 3)
     assert one.log_loss_less_constant == pytest.approx(one.log_loss - math.log(2))
+
+
+def test_a_conversation_is_not_judged_by_a_part_of_it() -> None:
+    source = "{{ question[-1].content }}\n{{ a }}\n{{ b }}\n"
+    reads_one = Judge(source, byte_tokenizer(), JudgeSpec(template="judge.jinja", sha256=""))
+    talk = PreferencePair((("user", "one"), ("assistant", "two"), ("user", "three")), "good", "bad", "all")
+    assert len(pair_prompts(reads_one, PAIRS)[0]) == 2 * len(PAIRS)
+    with pytest.raises(ConfigError, match="message 1 of 3"):
+        pair_prompts(reads_one, [*PAIRS, talk])
 
 
 def test_reward_bench_is_added_up_its_own_way() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +107,13 @@ class Judge:
             return None
         found = set(_MARK.findall(rendered))
         return next((index for index, mark in enumerate(marks) if mark not in found), None)
+
+    def require_read(self, questions: Iterable[Sequence[Turn]]) -> None:
+        """Raises ConfigError where one of them has a message that the template would ignore in silence: then pairs say something else than people saw."""
+        for roles in {tuple(turn["role"] for turn in question) for question in questions}:
+            if (unread := self.unread_turn([{"role": role, "content": ""} for role in roles])) is not None:
+                place = f"{unread + 1} of {len(roles)}"
+                raise ConfigError(f"the judge template does not read message {place} of some questions ({', '.join(roles)}): give pairs that it reads whole")
 
     def beginning(self, text: str, most: int | None) -> tuple[str, bool]:
         """The first tokens of a text, at most so many, and whether that is less than all of it."""

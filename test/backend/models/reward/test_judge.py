@@ -97,6 +97,14 @@ def test_a_turn_that_the_template_ignores_is_found() -> None:
         judge.encode(turns, "a", "b")
 
 
+def test_questions_that_a_template_reads_only_in_part_are_refused_with_their_roles() -> None:
+    turns = [{"role": role, "content": "hello"} for role in ("user", "assistant", "user")]
+    JUDGE.require_read([turns, turns[:1]])
+    THINKING.require_read([turns[:1], turns[2:]])
+    with pytest.raises(ConfigError, match=r"does not read message 1 of 3 of some questions \(user, assistant, user\)"):
+        THINKING.require_read([turns[:1], turns])
+
+
 def test_empty_answers_keep_the_frame() -> None:
     assert TOKENIZER.decode(THINKING.encode(QUESTION, "", "")).count("begins]\n\n[Answer") == 2
     assert control(JUDGE.encode(QUESTION, "", "")) == [START, END] * 3 + [START]
