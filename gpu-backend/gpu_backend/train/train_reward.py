@@ -46,7 +46,7 @@ def train_reward(
     reward_loss = GenerativeRewardLoss(training.loss)
 
     def loss_of(wrapped: torch.nn.Module, group: Sequence[JudgedRow]) -> LossOutput:
-        logits_P22 = _label_logits(wrapped, group, label_ids)
+        logits_P22 = label_logits(wrapped, group, label_ids)
         is_seen_P2 = torch.tensor([[row.better_first is not None, row.better_second is not None] for row in group], device=logits_P22.device)
         epsilon_P = torch.tensor([training.loss.epsilon if row.epsilon is None else row.epsilon for row in group])
         return reward_loss(logits_P22, is_seen_P2, epsilon_P)
@@ -56,7 +56,7 @@ def train_reward(
 
 def judge_rows(model: LoraModel, rows: Sequence[JudgedRow], label_ids: tuple[int, int], rows_per_microbatch: int = 4) -> Tensor:
     """Label logits of every row in both orders: (P, 2, 2) in float32; column 0 is the better answer in slot A. An order without a prompt has zeros."""
-    return read_rows(model, rows, lambda module, group: _label_logits(module, group, label_ids), rows_per_microbatch)
+    return read_rows(model, rows, lambda module, group: label_logits(module, group, label_ids), rows_per_microbatch)
 
 
 def rows_with_own_verdicts(model: LoraModel, rows: Sequence[JudgedRow], label_ids: tuple[int, int], path: Path) -> list[JudgedRow]:
@@ -70,7 +70,7 @@ def rows_with_own_verdicts(model: LoraModel, rows: Sequence[JudgedRow], label_id
     return [replace(row, epsilon=epsilon) for row, epsilon in zip(rows, epsilons, strict=True)]
 
 
-def _label_logits(model: torch.nn.Module, group: Sequence[JudgedRow], label_ids: tuple[int, int]) -> Tensor:
+def label_logits(model: torch.nn.Module, group: Sequence[JudgedRow], label_ids: tuple[int, int]) -> Tensor:
     """(P, 2, 2): pair, order, label."""
     prompts = branched([row.prompts for row in group], next(model.parameters()).device)
     places = [2 * index + order for index, row in enumerate(group) for order, prompt in enumerate((row.better_first, row.better_second)) if prompt is not None]
