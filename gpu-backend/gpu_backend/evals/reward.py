@@ -118,7 +118,9 @@ def _scalar_control(base_folder: Path, tokenizer: Tokenizer, folder: Path, max_t
     model = ScalarModel.load(base_folder, folder)
 
     def margins(one: PreferenceSet) -> Array:
-        result: Array = scalar_margins(model, scalar_rows(template, one.pairs, max_tokens=max_tokens)).double().numpy()[:, None]
+        # One at a time: attention of several long conversations together leaves the cache and takes twice as long.
+        margins_P = scalar_margins(model, scalar_rows(template, one.pairs, max_tokens=max_tokens), rows_per_microbatch=1)
+        result: Array = margins_P.double().numpy()[:, None]
         return result
 
     return margins
