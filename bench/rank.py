@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from harness import prompts
 from harness.engines import checked, load_judge, models_dir
+from harness.examples import exchanges, read_examples
 from harness.quiet import wait_until_quiet
 from harness.report import report, settings_of
 from safetensors.torch import load_file
@@ -32,7 +32,6 @@ from gpu_backend.server.served_model import ServedModel
 
 QUESTION_TOKENS, ANSWER_TOKENS = 24, 48
 NUM_EARLIER = 8
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "obvious-pairs.jsonl"
 BATCHES = (1, 4, 8, 16, 32)
 TRIED_PROMPTS = 48
 Prompts = list[tuple[int, ...]]
@@ -59,6 +58,7 @@ def main() -> None:
         seconds: dict[str, list[float]] = {}
         winners: list[set[int | None]] = []
         batch = _best_batch(theirs, _prompts(computing, body_of(computing, options.model, options.answers, 0)), computing)
+        rival = f"transformers {batch}"
         for index in range(options.rounds):
             body = body_of(reusing, options.model, options.answers, index)
             asked, salt = _prompts(computing, body), f"{workload}/{index}"
@@ -66,7 +66,7 @@ def main() -> None:
                 "attune batched": lambda body=body, salt=salt: _rank(reusing, body, "round_robin", f"all/{salt}").best_index,
                 "attune adaptive": lambda body=body, salt=salt: _rank(reusing, body, "adaptive", f"some/{salt}").best_index,
                 "attune one by one": lambda asked=asked: _one_by_one(computing, asked),
-                f"transformers {batch}": lambda asked=asked, batch=batch: _by_transformers(theirs, asked, batch, computing),
+                rival: lambda asked=asked, batch=batch: _by_transformers(theirs, asked, batch, computing),
             }
             wait_until_quiet()
             best: dict[str, int | None] = {}
@@ -76,7 +76,7 @@ def main() -> None:
                 seconds.setdefault(name, []).append(time.perf_counter() - started)
             winners.append({best["attune batched"], best["attune adaptive"]})
         rows += _rows(workload, seconds, options.answers * (options.answers - 1) // 2)
-        ratios |= {f"{workload}_{name}": ratio for name, ratio in _ratios(seconds, winners).items()}
+        ratios |= {f"{workload}_{name}": ratio for name, ratio in _ratios(seconds, rival, winners).items()}
     report("rank", settings, rows, ratios)
 
 
@@ -93,13 +93,12 @@ def _rows(workload: str, seconds: dict[str, list[float]], num_pairs: int) -> lis
     ]
 
 
-def _ratios(seconds: dict[str, list[float]], winners: list[set[int | None]]) -> dict[str, float]:
+def _ratios(seconds: dict[str, list[float]], rival: str, winners: list[set[int | None]]) -> dict[str, float]:
     batched, one_by_one = min(seconds["attune batched"]), min(seconds["attune one by one"])
-    rival = min(next(values for name, values in seconds.items() if name.startswith("transformers")))
     return {
         "batched_vs_one_by_one": round(one_by_one / batched, 2),
         "adaptive_vs_one_by_one": round(one_by_one / min(seconds["attune adaptive"]), 2),
-        "batched_vs_transformers": round(rival / batched, 2),
+        "batched_vs_transformers": round(min(seconds[rival]) / batched, 2),
         "same_winner": round(sum(len(found) == 1 for found in winners) / len(winners), 2),
     }
 
@@ -115,11 +114,11 @@ def _of_words(model: ServedModel, name: str, num_answers: int, index: int) -> Ra
 
 def _of_conversation(_model: ServedModel, name: str, num_answers: int, index: int) -> RankRequest:
     """The last question of a conversation, with a good answer to it among answers to other questions, good and bad ones."""
-    examples = [json.loads(line) for line in EXAMPLES.read_text(encoding="utf-8").splitlines()]
+    examples = read_examples()
     source = random.Random(f"rank/{index}")
     source.shuffle(examples)
     asked, *others = examples
-    turns = [turn for other in others[:NUM_EARLIER] for turn in (Turn(role="user", content=other["prompt"]), Turn(role="assistant", content=other["chosen"]))]
+    turns = [Turn(role=role, content=text) for role, text in exchanges(others[:NUM_EARLIER])]
     wrong = [other[kind] for other in others[NUM_EARLIER:] for kind in ("chosen", "rejected")]
     answers = [asked["chosen"], *source.sample(wrong, num_answers - 1)]
     source.shuffle(answers)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from harness.engines import models_dir
+from harness.examples import exchanges, read_examples
 from harness.quiet import wait_until_quiet
 from harness.report import report, settings_of
 
@@ -23,7 +22,6 @@ from gpu_backend.recipes.judge_row import SHIPPED, JudgeRow, open_judge_row
 from gpu_backend.train.lora_model import LoraModel, LoraSettings
 from gpu_backend.train.train_reward import label_logits
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "obvious-pairs.jsonl"
 NUM_PAIRS = 16
 NUM_EARLIER = {"short": 0, "conversation": 8}
 MICROBATCH_PROMPTS = (2, 8)
@@ -96,12 +94,11 @@ def _best(best: dict[Way, float], layout: str, attention: str) -> float:
 
 def _pairs(num_earlier: int) -> list[PreferencePair]:
     """Each example's question after those of the examples that follow it, with their better answers."""
-    examples = [json.loads(line) for line in EXAMPLES.read_text(encoding="utf-8").splitlines()]
+    examples = read_examples()
     pairs = []
     for number, asked in enumerate(examples[:NUM_PAIRS]):
         others = [examples[(number + 1 + index) % len(examples)] for index in range(num_earlier)]
-        earlier = [turn for other in others for turn in (("user", other["prompt"]), ("assistant", other["chosen"]))]
-        pairs.append(PreferencePair((*earlier, ("user", asked["prompt"])), asked["chosen"], asked["rejected"], "examples"))
+        pairs.append(PreferencePair((*exchanges(others), ("user", asked["prompt"])), asked["chosen"], asked["rejected"], "examples"))
     return pairs
 
 

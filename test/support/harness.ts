@@ -133,3 +133,17 @@ export async function eventually(check: () => Promise<boolean>, ms: number): Pro
 export function chatBody(changes: Record<string, unknown> = {}) {
   return { model: 'fake', messages: [{ role: 'user', content: 'Hello' }], ...changes };
 }
+
+// The fake backend counts by seed, and is one for all files.
+let lastSeed = 1_000_000 + Math.floor(Math.random() * 1e9);
+/** A deterministic body that the fake backend can be asked about. */
+export function newBody(changes: Record<string, unknown> = {}) {
+  lastSeed += 1;
+  return { seed: lastSeed, body: chatBody({ seed: lastSeed, max_tokens: 2, ...changes }) };
+}
+
+/** What a key with a budget has spent and reserved. */
+export async function budgetOf(key: string): Promise<{ settled_micros: number; reserved_micros: number }> {
+  const limits = await call('/v1/limits', { key });
+  return (await limits.json<{ budget: { settled_micros: number; reserved_micros: number } }>()).budget;
+}

@@ -1,14 +1,6 @@
 // Requests with an idempotency key, as tests send and repeat them.
 import { bindings } from './bindings';
-import { call, chatBody, eventually, ledgerOf, type CallOptions } from './harness';
-
-// The fake backend counts by seed, and is one for all files.
-let lastSeed = 1_000_000 + Math.floor(Math.random() * 1e9);
-/** A body that the fake backend can be asked about. */
-export function newBody(changes: Record<string, unknown> = {}) {
-  lastSeed += 1;
-  return { seed: lastSeed, body: chatBody({ seed: lastSeed, max_tokens: 2, ...changes }) };
-}
+import { call, eventually, ledgerOf, type CallOptions } from './harness';
 
 export const send = (key: string, body: unknown, idempotencyKey: string, options: CallOptions = {}) =>
   call('/v1/chat/completions', { key, body, headers: { 'idempotency-key': idempotencyKey }, ...options });
@@ -21,11 +13,6 @@ export async function repeatOf(key: string, body: unknown, idempotencyKey: strin
     return response.status !== 409 || response.headers.get('x-should-retry') === 'false';
   }, 10_000);
   return response!;
-}
-
-export async function settledMicros(key: string): Promise<number> {
-  const limits = await call('/v1/limits', { key });
-  return (await limits.json<{ budget: { settled_micros: number } }>()).budget.settled_micros;
 }
 
 export async function keptObjects(key: string): Promise<string[]> {

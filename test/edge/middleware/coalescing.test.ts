@@ -10,6 +10,7 @@ import {
   errorOf,
   eventually,
   makeKey,
+  newBody,
   requestOf,
   runsOf,
   seenByBackend,
@@ -20,12 +21,6 @@ import {
 const newApp = () => createApp({ ...listing('r1'), keepAliveMs: 60_000, probeMs: Infinity });
 const app = newApp();
 const env = { ...bindings };
-
-let lastSeed = 3_000_000;
-function newBody(changes: Record<string, unknown> = {}) {
-  lastSeed += 1;
-  return { seed: lastSeed, body: chatBody({ seed: lastSeed, max_tokens: 2, ...changes }) };
-}
 
 type Options = Pick<CallOptions, 'signal' | 'headers'> & { of?: typeof app };
 

@@ -6,16 +6,18 @@ import type { CacheKey } from '../../../functions/services/exit-ladder';
 import type { ProjectRegistry } from '../../../functions/services/projects';
 import { bindings } from '../../support/bindings';
 import { listing } from '../../support/catalog';
-import { call, chatBody, eventually, makeKey, runsOf, type CallOptions } from '../../support/harness';
+import {
+  budgetOf,
+  call,
+  chatBody,
+  eventually,
+  makeKey,
+  newBody,
+  runsOf,
+  type CallOptions,
+} from '../../support/harness';
 
 const CHAT = '/v1/chat/completions';
-
-let lastSeed = 2_000_000;
-/** A deterministic body that the fake backend can be asked about. */
-function newBody(changes: Record<string, unknown> = {}) {
-  lastSeed += 1;
-  return { seed: lastSeed, body: chatBody({ seed: lastSeed, max_tokens: 2, ...changes }) };
-}
 
 const send = (key: string, body: unknown, headers: Record<string, string> = {}, options: CallOptions = {}) =>
   call(CHAT, { key, body, headers, ...options });
@@ -26,11 +28,6 @@ const MISS = ['full', 'miss'];
 const BYPASS = ['full', 'bypass'];
 
 const r1 = listing('r1');
-
-async function budgetOf(key: string): Promise<{ settled_micros: number; reserved_micros: number }> {
-  const limits = await call('/v1/limits', { key });
-  return (await limits.json<{ budget: { settled_micros: number; reserved_micros: number } }>()).budget;
-}
 
 /** Asks until the answer is kept, which happens after it was given. */
 async function hitOf(ask: () => Promise<Response>): Promise<Response> {

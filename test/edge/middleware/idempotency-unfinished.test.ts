@@ -1,7 +1,7 @@
 // Requests with an idempotency key that do not come to their end, or whose caller does not wait for it.
 import { describe, expect, it } from 'vitest';
-import { chatBody, eventually, makeKey, runsOf } from '../../support/harness';
-import { keptObjects, newBody, repeatOf, send, settledMicros } from '../../support/idempotent';
+import { budgetOf, chatBody, eventually, makeKey, newBody, runsOf } from '../../support/harness';
+import { keptObjects, repeatOf, send } from '../../support/idempotent';
 
 describe('a stream', () => {
   it.each(['cut', 'end-without-done', 'error-event', 'garbage'])(
@@ -52,7 +52,7 @@ describe('a caller who leaves and comes back', () => {
     const again = await repeatOf(key, body, 'k');
     expect([again.status, again.headers.get('idempotent-replayed')]).toEqual([200, 'true']);
     expect((await again.json<{ choices: unknown[] }>()).choices).toHaveLength(1);
-    expect([await runsOf(seed), await settledMicros(key)]).toEqual([1, 11]);
+    expect([await runsOf(seed), (await budgetOf(key)).settled_micros]).toEqual([1, 11]);
   });
 
   it.each(['quiet', 'bytewise'])('gets the stream from its beginning to its end (%s)', async (model) => {
@@ -69,7 +69,7 @@ describe('a caller who leaves and comes back', () => {
     expect(again.headers.get('idempotent-replayed')).toBe('true');
     expect(text.startsWith(begun)).toBe(true);
     expect(text.trimEnd().endsWith('data: [DONE]')).toBe(true);
-    expect([await runsOf(seed), await settledMicros(key)]).toEqual([1, 11]);
+    expect([await runsOf(seed), (await budgetOf(key)).settled_micros]).toEqual([1, 11]);
   });
 
   it('before the stream has begun finds it all the same', async () => {
@@ -78,7 +78,7 @@ describe('a caller who leaves and comes back', () => {
     await leaveBeforeTheAnswer(key, body, seed);
     const again = await repeatOf(key, body, 'k');
     expect((await again.text()).trimEnd().endsWith('data: [DONE]')).toBe(true);
-    expect([await runsOf(seed), await settledMicros(key)]).toEqual([1, 11]);
+    expect([await runsOf(seed), (await budgetOf(key)).settled_micros]).toEqual([1, 11]);
   });
 });
 

@@ -2,8 +2,18 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, it } from 'vitest';
 import { bindings } from '../../support/bindings';
-import { call, chatBody, errorOf, eventually, ledgerOf, makeKey, runsOf } from '../../support/harness';
-import { keptObjects, newBody, repeatOf, send, settledMicros } from '../../support/idempotent';
+import {
+  budgetOf,
+  call,
+  chatBody,
+  errorOf,
+  eventually,
+  ledgerOf,
+  makeKey,
+  newBody,
+  runsOf,
+} from '../../support/harness';
+import { keptObjects, repeatOf, send } from '../../support/idempotent';
 
 /** For requests that are to run although they were answered before. */
 const withoutCache = (idempotencyKey: string) => ({
@@ -33,7 +43,7 @@ describe('a repeat', () => {
     const { seed, body } = newBody();
     const first = await send(key, body, 'once');
     expect(first.headers.has('idempotent-replayed')).toBe(false);
-    const spent = await settledMicros(key);
+    const spent = (await budgetOf(key)).settled_micros;
     expect(spent).toBeGreaterThan(0);
     // The same values in another order and spacing are the same body.
     const shuffled = JSON.stringify(Object.fromEntries(Object.entries(body).reverse()), null, 2);
@@ -45,7 +55,7 @@ describe('a repeat', () => {
     expect(again.headers.get('x-ratelimit-remaining-requests')).toBe('0');
     expect(await again.text()).toBe(await first.text());
     expect(await runsOf(seed)).toBe(1);
-    expect(await settledMicros(key)).toBe(spent);
+    expect((await budgetOf(key)).settled_micros).toBe(spent);
   });
 
   it('of a tokenization works the same', async () => {
@@ -210,7 +220,7 @@ describe('a stream', () => {
     expect(new Uint8Array(await again.arrayBuffer())).toEqual(bytes);
     expect(new TextDecoder().decode(bytes).trimEnd().endsWith('data: [DONE]')).toBe(true);
     expect(await runsOf(seed)).toBe(1);
-    expect(await settledMicros(key)).toBe(11);
+    expect((await budgetOf(key)).settled_micros).toBe(11);
   });
 });
 

@@ -4,6 +4,7 @@ import { ErrorSchema } from '../../../../functions/errors';
 import { mostJudged, mostTokens } from '../../../../functions/routes/chat-completions/chat-estimate';
 import { amountOf } from '../../../../functions/services/ledger';
 import {
+  budgetOf,
   call,
   chatBody,
   errorOf,
@@ -34,10 +35,6 @@ const USAGE = {
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
 const BEST_OF = { n: 4, index: 1, score: sigmoid(99), reward_model: 'fake-judge' };
 
-const settledOf = async (key: string) => {
-  const limits = await call('/v1/limits', { key });
-  return (await limits.json<{ budget: { settled_micros: number; reserved_micros: number } }>()).budget;
-};
 const makeCountedKey = () => makeKey({ limits: { budget_micros: 1e9 } });
 
 describe('best_of', () => {
@@ -114,9 +111,9 @@ describe('best_of', () => {
       const key = await makeCountedKey();
       await (await send({ stream }, { key })).text();
       // Models without a price cost 1 a token that is read and 4 a token that is generated.
-      const isSettled = async () => (await settledOf(key)).settled_micros === 3 + 2 * 4 + 120;
+      const isSettled = async () => (await budgetOf(key)).settled_micros === 3 + 2 * 4 + 120;
       expect(await eventually(isSettled, 2000)).toBe(true);
-      expect((await settledOf(key)).reserved_micros).toBe(0);
+      expect((await budgetOf(key)).reserved_micros).toBe(0);
     }
   });
 
@@ -133,7 +130,7 @@ describe('best_of', () => {
     for (const stream of [false, true]) {
       const key = await makeCountedKey();
       expect((await send({ stream, model: 'overloaded' }, { key })).status).toBe(503);
-      expect(await settledOf(key)).toMatchObject({ settled_micros: 0, reserved_micros: 0 });
+      expect(await budgetOf(key)).toMatchObject({ settled_micros: 0, reserved_micros: 0 });
     }
   });
 
@@ -145,11 +142,11 @@ describe('best_of', () => {
     );
     const reader = response.body!.getReader();
     await reader.read();
-    const { reserved_micros: reserved } = await settledOf(key);
+    const { reserved_micros: reserved } = await budgetOf(key);
     await reader.cancel();
     const id = response.headers.get('x-request-id') ?? '';
     expect(await eventually(async () => (await seenByBackend(id))?.leftAtMs !== null, 2000)).toBe(true);
-    expect(await eventually(async () => (await settledOf(key)).settled_micros === reserved, 2000)).toBe(true);
+    expect(await eventually(async () => (await budgetOf(key)).settled_micros === reserved, 2000)).toBe(true);
   });
 });
 

@@ -4,6 +4,7 @@ import { amountOf } from '../../../../functions/services/ledger';
 import { bindings } from '../../../support/bindings';
 import { OPENAI_KEY } from '../../../support/fake-openai.mjs';
 import {
+  budgetOf,
   call,
   chatBody,
   errorOf,
@@ -51,10 +52,6 @@ interface Answer {
 
 const exitOf = ({ headers }: Response) => headers.get('x-attune-exit');
 const makeCountedKey = () => makeKey({ limits: { budget_micros: 1e9 } });
-const budgetOf = async (key: string) => {
-  const limits = await call('/v1/limits', { key });
-  return (await limits.json<{ budget: { settled_micros: number; reserved_micros: number } }>()).budget;
-};
 
 // Both fakes state 3 tokens read, one of them cached, and 2 written.
 const OWN_USAGE = { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 };
