@@ -8,7 +8,10 @@ export const ModelInfoSchema = z.object({
   owned_by: z.string(),
   revision: z.string(),
   context_length: z.int().min(1),
-  capabilities: z.array(z.string()),
+  capabilities: z.array(z.string()).openapi({
+    description:
+      '`chat`; `tools`: also calls functions; `reward`: judges answers; `conversations`: also those to a whole conversation, not to one question alone.',
+  }),
   languages: z.array(z.string()),
   license: z.string(),
   shutdown_date: z.string().nullable(),

@@ -111,7 +111,7 @@ describe('the OpenAI SDK', () => {
     const { client } = await makeClient();
     const ids = [];
     for await (const model of client.models.list()) ids.push(model.id);
-    expect(ids).toEqual(['fake', 'fake-judge']);
+    expect(ids).toEqual(['fake', 'fake-judge', 'fake-question-judge']);
     expect((await client.models.retrieve('fake')).owned_by).toBe('attune');
     const { id } = await client.chat.completions.create({ ...params, store: true, metadata: { a: 'b' } });
     expect((await client.chat.completions.retrieve(id)).id).toBe(id);

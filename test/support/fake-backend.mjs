@@ -19,7 +19,11 @@ const CHAT_MODEL = {
   shutdown_date: null,
 };
 
-const MODELS = [CHAT_MODEL, { ...CHAT_MODEL, id: 'fake-judge', capabilities: ['reward'] }];
+const MODELS = [
+  CHAT_MODEL,
+  { ...CHAT_MODEL, id: 'fake-judge', capabilities: ['reward', 'conversations'] },
+  { ...CHAT_MODEL, id: 'fake-question-judge', capabilities: ['reward'] },
+];
 
 const USAGE = {
   prompt_tokens: 3,

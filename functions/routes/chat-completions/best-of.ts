@@ -27,7 +27,7 @@ export async function chooseBest(
   const call = { ...sharable, shared: undefined };
   const { backend } = c.get('services');
   // Before the answers are made: they cost more than this question.
-  await requireReward(c, rewardModel, call);
+  await requireChooser(c, rewardModel, messages, call);
   const completion = await backend.chat(chat, call);
   const choices = completion.choices.toSorted((a, b) => a.index - b.index);
   const ranking = {
@@ -56,11 +56,22 @@ export async function chooseBest(
   };
 }
 
-async function requireReward(c: Context<AppEnv>, id: string, call: BackendCall): Promise<void> {
-  const model = await withParams(PARAMS, c.get('services').models.read(id, call));
-  if (model.capabilities.includes('reward')) return;
-  const message = "'reward_model' must have the capability 'reward'; GET /v1/models shows which models do.";
-  throw new ApiError('unsupported_value', message, { param: 'reward_model' });
+async function requireChooser(
+  c: Context<AppEnv>,
+  id: string,
+  messages: CreateChatCompletion['messages'],
+  call: BackendCall,
+): Promise<void> {
+  const { capabilities } = await withParams(PARAMS, c.get('services').models.read(id, call));
+  if (!capabilities.includes('reward')) {
+    const message = "'reward_model' must have the capability 'reward'; GET /v1/models shows which models do.";
+    throw new ApiError('unsupported_value', message, { param: 'reward_model' });
+  }
+  if (messages.length > 1 && !capabilities.includes('conversations')) {
+    const message =
+      "This 'reward_model' reads one user message: send one that says all of it, or choose a model with the capability 'conversations'.";
+    throw new ApiError('unsupported_value', message, { param: 'messages' });
+  }
 }
 
 function addRead(usage: ChatCompletion['usage'], read: ReadUsage): ChatCompletion['usage'] {

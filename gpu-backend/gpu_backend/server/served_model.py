@@ -66,8 +66,9 @@ class ServedModel:
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """What its row declares, and `tools` where it can call them."""
-        return (*self.spec.capabilities, *(() if self.tool_call_tokens is None else ("tools",)))
+        """What its row declares, `tools` where it can call them, and `conversations` where it judges those, too, and not one question alone."""
+        more = {"tools": self.tool_call_tokens is not None, "conversations": self.judge is not None and self.judge.reads_conversations}
+        return (*self.spec.capabilities, *(name for name, can in more.items() if can))
 
 
 def load_served_model(

@@ -47,7 +47,7 @@ def test_an_adapter_shares_the_engine_of_its_base(shared: Path) -> None:
     assert judge.engine is base.engine is not own.engine
     assert judge.adapter == read_folder(shared / "lora").id and judge.revision == judge.adapter[:12] != base.revision
     assert base.judge is None and judge.judge is not None and own.judge is not None and own.adapter is None
-    assert judge.capabilities == ("reward",) and judge.context_length == base.context_length
+    assert judge.capabilities == ("reward", "conversations") and judge.context_length == base.context_length
 
 
 def test_a_shipped_adapter_is_never_pushed_out_of_memory(shared: Path, tmp_path: Path) -> None:
@@ -61,7 +61,8 @@ def test_a_shipped_adapter_is_never_pushed_out_of_memory(shared: Path, tmp_path:
 def test_models_ready_and_chat_know_it(shared: Path) -> None:
     with serving(create_app(ServerConfig(secret=SECRET), lambda registry: load(shared, registry))) as client:
         models = {model["id"]: model for model in client.get("/internal/models").json()["data"]}
-        assert {name: model["capabilities"] for name, model in models.items()} == {"tiny": ["chat"], "tiny-judge": ["reward"], "tiny-qwen3": ["reward"]}
+        judge = ["reward", "conversations"]
+        assert {name: model["capabilities"] for name, model in models.items()} == {"tiny": ["chat"], "tiny-judge": judge, "tiny-qwen3": ["reward"]}
         assert [model["id"] for model in client.get("/ready").json()["models"]] == ["tiny", "tiny-judge", "tiny-qwen3"]
         for name in ("tiny-judge", "tiny-qwen3"):
             error = chat(client, name).json()["error"]

@@ -23,7 +23,7 @@ Turn = Mapping[str, str]
 # Joining texts to the frame can take a token or two more than they take alone.
 _SLACK_TOKENS = 8
 # Stands for a turn where it is looked for in what the template wrote.
-_MARK = re.compile(r"turn\d+end")
+_MARK = re.compile(r"turn(\d+)end")
 # For question and answers together.
 _LEAST_ROOM = 32
 
@@ -67,6 +67,8 @@ class Judge:
         self._shield = Shield(tokenizer.control_ids)
         self._markers = re.compile("|".join(map(re.escape, spec.markers)), re.IGNORECASE) if spec.markers else None
         self.label_ids = self._read_label_ids()
+        # Not only the last message of one.
+        self.reads_conversations = self._found_turns([{"role": role} for role in ("user", "assistant", "user")]) == {0, 1, 2}
 
     @classmethod
     def from_folder(cls, folder: Path, tokenizer: Tokenizer, spec: JudgeSpec) -> Judge:
@@ -99,14 +101,17 @@ class Judge:
 
     def unread_turn(self, question: Sequence[Turn]) -> int | None:
         """The first turn that the template would ignore in silence, proved by rendering; None where there is none, or where it refuses such turns itself."""
-        marks = [f"turn{index}end" for index in range(len(question))]
-        turns = [{"role": turn["role"], "content": mark} for turn, mark in zip(question, marks, strict=True)]
+        found = self._found_turns(question)
+        return None if found is None else next((index for index in range(len(question)) if index not in found), None)
+
+    def _found_turns(self, question: Sequence[Turn]) -> set[int] | None:
+        """Which turns the template writes into the prompt; None where it refuses such turns."""
+        turns = [{"role": turn["role"], "content": f"turn{index}end"} for index, turn in enumerate(question)]
         try:
             rendered = self._template.render(question=turns, a="", b="", criterion="")
         except (TemplateRefusedError, TemplateError, TypeError, KeyError):
             return None
-        found = set(_MARK.findall(rendered))
-        return next((index for index, mark in enumerate(marks) if mark not in found), None)
+        return {int(found) for found in _MARK.findall(rendered)}
 
     def require_read(self, questions: Iterable[Sequence[Turn]]) -> None:
         """Raises ConfigError where one of them has a message that the template would ignore in silence: then pairs say something else than people saw."""

@@ -759,6 +759,9 @@ export type Model = {
     owned_by: string;
     revision: string;
     context_length: number;
+    /**
+     * `chat`; `tools`: also calls functions; `reward`: judges answers; `conversations`: also those to a whole conversation, not to one question alone.
+     */
     capabilities: Array<string>;
     languages: Array<string>;
     license: string;

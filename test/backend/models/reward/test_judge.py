@@ -93,6 +93,7 @@ def test_a_turn_that_the_template_ignores_is_found() -> None:
     refusing = "{% if question | length > 1 %}{{ raise_exception('one turn only') }}{% endif %}{{ question[0].content }}"
     judge = Judge(refusing, TOKENIZER, spec(refusing))
     assert judge.unread_turn(turns) is None
+    assert [JUDGE.reads_conversations, THINKING.reads_conversations, judge.reads_conversations] == [True, False, False]
     with pytest.raises(TemplateRefusedError, match="one turn only"):
         judge.encode(turns, "a", "b")
 

@@ -166,7 +166,20 @@ describe('best_of with a reward model that cannot choose', () => {
 });
 
 describe('best_of of a conversation that the reward model would not read whole', () => {
-  it('is a 400 that names the messages', async () => {
+  it('is a 400 before an answer is made where the model reads no conversations', async () => {
+    const reward_model = 'fake-question-judge';
+    const messages = ['a', 'b'].map((content) => ({ role: 'user', content }));
+    for (const stream of [false, true]) {
+      const response = await send({ reward_model, messages, stream });
+      expect(response.status).toBe(400);
+      expect(await errorOf(response)).toMatchObject({ code: 'unsupported_value', param: 'messages' });
+      const seen = await seenByBackend(response.headers.get('x-request-id') ?? '');
+      expect(seen?.body ?? null).toBe(null);
+    }
+    expect((await send({ reward_model })).status).toBe(200);
+  });
+
+  it('is a 400 that names the messages where it reads others', async () => {
     const messages = [
       { role: 'user', content: 'unread' },
       { role: 'user', content: 'b' },

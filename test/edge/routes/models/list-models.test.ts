@@ -21,13 +21,16 @@ const FAKE = {
   shutdown_date: null,
 };
 
-const JUDGE = { ...FAKE, id: 'fake-judge', capabilities: ['reward'] };
+const JUDGES = [
+  { ...FAKE, id: 'fake-judge', capabilities: ['reward', 'conversations'] },
+  { ...FAKE, id: 'fake-question-judge', capabilities: ['reward'] },
+];
 
 describe('GET /v1/models', () => {
   it("returns 200 in OpenAI's list shape", async () => {
     const response = await call('/v1/models', { key: await makeKey() });
     expect(response.status).toBe(200);
-    expect(await response.json()).toEqual({ object: 'list', data: [FAKE, JUDGE] });
+    expect(await response.json()).toEqual({ object: 'list', data: [FAKE, ...JUDGES] });
   });
 
   it('asks the backend once for requests that follow each other', async () => {

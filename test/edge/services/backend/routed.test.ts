@@ -64,7 +64,7 @@ describe('a model of another server', () => {
 
   it('is listed with what its callers need to know, and nothing else', async () => {
     const { data } = await (await call('/v1/models', { key, env })).json<{ data: { id: string }[] }>();
-    expect(data.map(({ id }) => id)).toEqual(['fake', 'fake-judge', 'gpt-x']);
+    expect(data.map(({ id }) => id)).toEqual(['fake', 'fake-judge', 'fake-question-judge', 'gpt-x']);
     const one = await (await call('/v1/models/gpt-x', { key, env })).text();
     expect(JSON.parse(one)).toEqual({
       id: 'gpt-x',
@@ -87,6 +87,7 @@ describe('a model of another server', () => {
     ).json<{ data: { id: string; owned_by: string }[] }>();
     expect(data.map(({ id, owned_by: owner }) => `${id} ${owner}`)).toEqual([
       'fake-judge attune',
+      'fake-question-judge attune',
       'fake upstream',
     ]);
     const response = await call('/v1/chat/completions', { key, body: chatBody(), env: shadow });
