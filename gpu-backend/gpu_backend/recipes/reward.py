@@ -30,6 +30,18 @@ DATA = "DIR, the folder of data sets (docs/training.md says what lies where)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaughtStage:
+    """Each order learns what the judge itself said over both before the stage: of `num_pairs` of people's, of up to `max_tokens`, after as many as such stages
+    before it took, and of `num_made` made ones."""
+
+    folder: str
+    num_pairs: int
+    num_made: int
+    max_tokens: int
+    training: RewardTraining
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RewardRecipe:
     """Which pairs are read, `num_read_pairs` or all, and how the stages run. A prompt of more than `max_tokens` loses its oldest turns; one that is too
     long with the last turn alone, or in stage 1 has more than `stage_1_max_tokens`, is left out.
@@ -38,7 +50,7 @@ class RewardRecipe:
     are mixed into stage 2, so that it does not forget, and `num_last_pairs` into its second part, which sees every pair once more, in one order, and into its
     third, which sees them again, those about harmlessness twice: helpful answers are three times as many, and often the others' opposite. The fourth reads
     `num_both_pairs` once more, and half as many of the other two kinds, in both orders at once, and weighs it heavily when these do not agree.
-    At last each order of `num_taught_pairs`, of up to `taught_max_tokens`, and of `num_taught_made` made ones learns what the judge says over both.
+    At last come the `taught` stages.
     """
 
     judge: str
@@ -60,10 +72,7 @@ class RewardRecipe:
     stage_2_again: RewardTraining
     num_both_pairs: int
     stage_2_both: RewardTraining
-    num_taught_pairs: int
-    num_taught_made: int
-    taught_max_tokens: int
-    both_orders: RewardTraining
+    taught: tuple[TaughtStage, ...]
 
 
 RowT = TypeVar("RowT")
@@ -88,10 +97,10 @@ RECIPES: dict[str, RewardRecipe] = {
         stage_2_again=RewardTraining(learning_rate=3e-4, rows_per_step=8),
         num_both_pairs=8,
         stage_2_both=RewardTraining(learning_rate=2e-4, rows_per_step=8),
-        num_taught_pairs=8,
-        num_taught_made=8,
-        taught_max_tokens=192,
-        both_orders=RewardTraining(learning_rate=2e-4, rows_per_step=8),
+        taught=(
+            TaughtStage(folder="both_orders", num_pairs=8, num_made=8, max_tokens=192, training=RewardTraining(learning_rate=2e-4, rows_per_step=8)),
+            TaughtStage(folder="both_orders_long", num_pairs=8, num_made=0, max_tokens=192, training=RewardTraining(learning_rate=2e-4, rows_per_step=8)),
+        ),
     ),
     "reward_embedded": RewardRecipe(
         judge=SHIPPED,
@@ -111,11 +120,23 @@ RECIPES: dict[str, RewardRecipe] = {
         stage_2_again=RewardTraining(learning_rate=3e-4, rows_per_step=32, rows_per_microbatch=8, loss=_LOSS),
         num_both_pairs=800,
         stage_2_both=RewardTraining(learning_rate=2e-4, rows_per_step=16, loss=GenerativeRewardLossConfig(epsilon=0.05, order_penalty=1.0)),
-        num_taught_pairs=1200,
-        num_taught_made=240,
-        taught_max_tokens=512,
         # Attention of long rows one at a time stays in the cache: two and a half times as fast as four together.
-        both_orders=RewardTraining(learning_rate=3e-4, rows_per_step=16, rows_per_microbatch=1),
+        taught=(
+            TaughtStage(
+                folder="both_orders",
+                num_pairs=1200,
+                num_made=240,
+                max_tokens=512,
+                training=RewardTraining(learning_rate=3e-4, rows_per_step=16, rows_per_microbatch=1),
+            ),
+            TaughtStage(
+                folder="both_orders_long",
+                num_pairs=4000,
+                num_made=400,
+                max_tokens=768,
+                training=RewardTraining(learning_rate=2e-4, rows_per_step=8, rows_per_microbatch=1),
+            ),
+        ),
     ),
 }
 
@@ -149,13 +170,18 @@ def run_generative(name: str, options: argparse.Namespace) -> None:
     )
     for folder, training, rows in stages:
         train_reward(model, rows, judge.label_ids, replace(training, seed=seed), options.out / folder, print_step, accelerator)
-    longer = judged_rows(judge, pairs, max_tokens=recipe.taught_max_tokens, criterion_rate=recipe.criterion_rate, seed=seed + 2)
-    folder = options.out / "both_orders"
-    taught = rows_with_own_verdicts(model, longer[: recipe.num_taught_pairs] + again[-recipe.num_taught_made :], judge.label_ids, folder / "own_verdicts.json")
-    train_reward(model, taught, judge.label_ids, replace(recipe.both_orders, seed=seed), folder, print_step, accelerator)
+    num_taught = 0
+    for number, stage in enumerate(recipe.taught, start=2):
+        folder = options.out / stage.folder
+        longer = judged_rows(judge, pairs, max_tokens=stage.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed + number)
+        rows = longer[num_taught : num_taught + stage.num_pairs] + again[len(again) - stage.num_made :]
+        taught = rows_with_own_verdicts(model, rows, judge.label_ids, folder / "own_verdicts.json", stage.training.rows_per_microbatch)
+        train_reward(model, taught, judge.label_ids, replace(stage.training, seed=seed), folder, print_step, accelerator)
+        num_taught += stage.num_pairs
     if accelerator.is_main_process:
         model.save_adapter(options.out / "adapter", torch.bfloat16)
-        write_summary(options.out, name, seed, len(taught) + sum(len(rows) for _, _, rows in stages), started)
+        num_made = sum(stage.num_made for stage in recipe.taught)
+        write_summary(options.out, name, seed, num_taught + num_made + sum(len(rows) for _, _, rows in stages), started)
 
 
 def run_scalar(options: argparse.Namespace) -> None:

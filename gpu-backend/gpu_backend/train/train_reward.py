@@ -59,11 +59,13 @@ def judge_rows(model: LoraModel, rows: Sequence[JudgedRow], label_ids: tuple[int
     return read_rows(model, rows, lambda module, group: label_logits(module, group, label_ids), rows_per_microbatch)
 
 
-def rows_with_own_verdicts(model: LoraModel, rows: Sequence[JudgedRow], label_ids: tuple[int, int], path: Path) -> list[JudgedRow]:
+def rows_with_own_verdicts(
+    model: LoraModel, rows: Sequence[JudgedRow], label_ids: tuple[int, int], path: Path, rows_per_microbatch: int = 4
+) -> list[JudgedRow]:
     """The rows with what the judge itself says over both orders as their `epsilon`, so that each order learns the mean of the two margins: without the noise
     of labels, which is most of what a judge of this size learns from. Kept in `path`, for a run that is stopped goes on with a judge that has changed."""
     if not path.exists():
-        mean_P = winner_margins(judge_rows(model, rows, label_ids)).mean(dim=1)
+        mean_P = winner_margins(judge_rows(model, rows, label_ids, rows_per_microbatch)).mean(dim=1)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(torch.sigmoid(-mean_P).tolist()) + "\n", encoding="utf-8")
     epsilons = json.loads(path.read_text(encoding="utf-8"))

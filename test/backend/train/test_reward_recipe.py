@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 from gpu_backend.recipes.__main__ import main
 from train_support import write_judge_catalog
 
-STAGES = ("stage_1", "obvious", "stage_2", "stage_2_last", "stage_2_again", "stage_2_both", "both_orders")
+STAGES = ("stage_1", "obvious", "stage_2", "stage_2_last", "stage_2_again", "stage_2_both", "both_orders", "both_orders_long")
 
 
 def write_xz(path: Path, text: str) -> None:
