@@ -170,18 +170,17 @@ def run_generative(name: str, options: argparse.Namespace) -> None:
     )
     for folder, training, rows in stages:
         train_reward(model, rows, judge.label_ids, replace(training, seed=seed), options.out / folder, print_step, accelerator)
-    num_taught = 0
+    num_rows, num_taken = sum(len(rows) for _, _, rows in stages), 0
     for number, stage in enumerate(recipe.taught, start=2):
         folder = options.out / stage.folder
         longer = judged_rows(judge, pairs, max_tokens=stage.max_tokens, criterion_rate=recipe.criterion_rate, seed=seed + number)
-        rows = longer[num_taught : num_taught + stage.num_pairs] + again[len(again) - stage.num_made :]
+        rows = longer[num_taken : num_taken + stage.num_pairs] + again[len(again) - stage.num_made :]
         taught = rows_with_own_verdicts(model, rows, judge.label_ids, folder / "own_verdicts.json", stage.training.rows_per_microbatch)
         train_reward(model, taught, judge.label_ids, replace(stage.training, seed=seed), folder, print_step, accelerator)
-        num_taught += stage.num_pairs
+        num_rows, num_taken = num_rows + len(taught), num_taken + stage.num_pairs
     if accelerator.is_main_process:
         model.save_adapter(options.out / "adapter", torch.bfloat16)
-        num_made = sum(stage.num_made for stage in recipe.taught)
-        write_summary(options.out, name, seed, num_taught + num_made + sum(len(rows) for _, _, rows in stages), started)
+        write_summary(options.out, name, seed, num_rows, started)
 
 
 def run_scalar(options: argparse.Namespace) -> None:
